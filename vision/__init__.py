@@ -1,0 +1,3 @@
+"""Real-time camera vision for edge Linux machines."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,43 @@
+"""What must be known of a model besides its `.tflite`: a catalogue entry or a sidecar."""
+
+from __future__ import annotations
+
+from pathlib import Path  # noqa: TC003  (pydantic resolves it at run time)
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class InputSpec(BaseModel):
+    """How a frame becomes the model's input, as it was trained.
+
+    `normalize` maps a pixel p of 0…255 to (p - mean) / std in real numbers; a
+    quantised input is quantised from there by the tensor's own scale.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    fit: Literal["letterbox", "stretch"] = "stretch"
+    """`letterbox` keeps the ratio on a black border, by MediaPipe's own warp."""
+    color: Literal["rgb", "bgr"] = "rgb"
+    mean: float = 127.5
+    std: float = 127.5
+
+
+class ModelSpec(BaseModel):
+    """A model file and everything its detector needs to know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    path: Path
+    sha256: str
+    task: Literal["detect", "classify", "embed"] = "detect"
+    decoder: str
+    """A name in the registry's table of detectors."""
+    input: InputSpec = InputSpec()
+    labels: tuple[str, ...] = ()
+    output_names: tuple[str, ...] = ()
+    """From the TFLite metadata, in the order of the outputs; empty where there is none."""
+    options: dict[str, Any] = Field(default_factory=dict)
+    """The decoder's own section (anchors and thresholds)."""
