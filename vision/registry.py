@@ -1,0 +1,73 @@
+"""Every plug-in by name. A new one is its own file and one line here."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from vision.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+SOURCES = {
+    "v4l2": "vision.sources.v4l2:V4l2Source",
+    "video": "vision.sources.video:VideoSource",
+    "folder": "vision.sources.folder:FolderSource",
+    "still": "vision.sources.still:StillSource",
+}
+BACKENDS = {
+    "cpu": "vision.backends.cpu:CpuBackend",
+}
+DETECTORS = {
+    "blazeface": "vision.detectors.blazeface:BlazeFace",
+    "ssd-postprocess": "vision.detectors.ssd_postprocess:SsdPostprocess",
+}
+TRACKERS = {
+    "kalman": "vision.trackers.kalman:KalmanTracker",
+}
+OUTPUTS = {
+    "window": "vision.outputs.window:WindowOutput",
+    "video": "vision.outputs.video:VideoOutput",
+    "folder": "vision.outputs.folder:FolderOutput",
+}
+PUBLISHERS = {
+    "jsonl": "vision.publishers.jsonl:JsonlPublisher",
+    "stdout": "vision.publishers.stdout:StdoutPublisher",
+}
+
+
+def load(kind: str, table: Mapping[str, str], name: str) -> Any:
+    """Return the plug-in class called `name`.
+
+    Args:
+        kind: The family in words, for the error.
+        table: One of this module's tables.
+        name: The key that a configuration gave.
+
+    Raises:
+        ConfigError: If there is no such plug-in, or a package that it needs is missing.
+    """
+    target = table.get(name)
+    if target is None:
+        raise ConfigError(f"no {kind} is called {name!r}{nearest(name, table)}")
+    module_name, _, attribute = target.partition(":")
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError as error:
+        missing = error.name or ""
+        if missing == "vision" or missing.startswith("vision."):
+            raise
+        raise ConfigError(
+            f"{kind} {name!r} needs the Python package {missing!r}, which is not installed "
+            f"(README, section Install, says which extra has it)"
+        ) from error
+    return getattr(module, attribute)
+
+
+def nearest(name: str, allowed: Mapping[str, object] | list[str]) -> str:
+    """Return `; did you mean …?` or `; allowed: …` for an error about `name`."""
+    names = sorted(allowed)
+    close = difflib.get_close_matches(name, names, n=1)
+    return f"; did you mean {close[0]!r}?" if close else f"; allowed: {', '.join(names)}"
