@@ -85,6 +85,8 @@ class Backend(Protocol):
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     slots: int
+    queues: bool
+    """Whether `submit` starts the work, so that every submitted slot must be collected."""
     info: BackendInfo
 
     def input_view(self, slot: int) -> NDArray[Any]:

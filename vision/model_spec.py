@@ -39,5 +39,7 @@ class ModelSpec(BaseModel):
     labels: tuple[str, ...] = ()
     output_names: tuple[str, ...] = ()
     """From the TFLite metadata, in the order of the outputs; empty where there is none."""
+    total_ops: int = 0
+    """Operations in the file; 0 where it was not looked into."""
     options: dict[str, Any] = Field(default_factory=dict)
     """The decoder's own section (anchors and thresholds)."""
