@@ -1,0 +1,172 @@
+"""BlazeFace, as MediaPipe decodes it: anchors, six keypoints, weighted suppression.
+
+Source: Bazarevsky et al., "BlazeFace: Sub-millisecond Neural Face Detection on Mobile
+GPUs", 2019, and MediaPipe's `face_detection` graphs for the constants.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from vision.detection import Detections
+from vision.errors import ModelError
+from vision.geometry import clip_to_frame, iou_matrix
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from vision.geometry import Letterbox
+    from vision.interfaces import TensorSpec
+    from vision.model_spec import ModelSpec
+
+_VALUES = 16  # box x, y, w, h, then six keypoints x, y
+_LOGIT_LIMIT = 100.0
+
+
+class BlazeFaceConfig(BaseModel):
+    """What differs between the short- and the full-range model."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    strides: tuple[int, ...]
+    """One a layer; layers of equal stride share a grid and put two anchors a cell."""
+    anchors_per_layer: int
+    candidate_score: float = Field(gt=0, lt=1)
+    """Boxes from here up enter the blend."""
+    iou: float = Field(default=0.3, gt=0, lt=1)
+    """Boxes that overlap the best by more than this are blended into it."""
+
+
+class BlazeFace:
+    """Decodes BlazeFace.
+
+    Args:
+        config: The model's constants.
+        spec: For its name, in errors.
+        inputs: The model's input, (1, S, S, 3).
+        outputs: Regressors (1, A, 16) and logits (1, A, 1), in any order.
+        min_score: The floor of what `decode` returns.
+
+    Raises:
+        ModelError: If the outputs are not those of a BlazeFace with these strides.
+    """
+
+    Config = BlazeFaceConfig
+
+    def __init__(
+        self,
+        config: BlazeFaceConfig,
+        *,
+        spec: ModelSpec,
+        inputs: Sequence[TensorSpec],
+        outputs: Sequence[TensorSpec],
+        min_score: float,
+    ) -> None:
+        size = inputs[0].shape[1]
+        self._centres = anchor_centres(config, size)
+        anchors = len(self._centres)
+        shapes = [output.shape for output in outputs]
+        try:
+            self._regressors = shapes.index((1, anchors, _VALUES))
+            self._logits = shapes.index((1, anchors, 1))
+        except ValueError:
+            raise ModelError(
+                f"{spec.path}: not a BlazeFace of input {size}: expected outputs "
+                f"(1, {anchors}, {_VALUES}) and (1, {anchors}, 1), found {shapes}"
+            ) from None
+        self.labels = spec.labels or ("face",)
+        self._min_score = min_score
+        self._iou = config.iou
+        floor = min(config.candidate_score, min_score) if min_score > 0 else 1e-6
+        self._min_logit = np.float32(np.log(floor / (1 - floor)))
+
+    def decode(
+        self,
+        outputs: Sequence[NDArray[np.float32]],
+        letterbox: Letterbox,
+        size_wh: tuple[int, int],
+    ) -> Detections:
+        """Return faces with six keypoints: eyes, nose tip, mouth, ears."""
+        logits = outputs[self._logits][0, :, 0]
+        candidates = np.flatnonzero(logits >= self._min_logit)
+        if not candidates.size:
+            return Detections.empty()
+        raw = outputs[self._regressors][0, candidates]
+        score = 1 / (1 + np.exp(-np.clip(logits[candidates], -_LOGIT_LIMIT, _LOGIT_LIMIT)))
+        points = self._points(raw, self._centres[candidates])
+        blended, scores = weighted_suppression(points, score, self._iou)
+        strong = scores >= self._min_score
+        in_frame = letterbox.inverse(blended[strong])
+        xyxy, inside = clip_to_frame(in_frame[:, :2].reshape(-1, 4), size_wh)
+        return Detections(
+            xyxy[inside],
+            scores[strong][inside],
+            np.zeros(int(inside.sum()), np.int32),
+            in_frame[inside, 2:],
+        )
+
+    @staticmethod
+    def _points(raw: NDArray[np.float32], centres: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return (N, 8, 2) input pixels: top left, bottom right, six keypoints."""
+        pairs = raw.reshape(len(raw), -1, 2)
+        points = np.empty_like(pairs)
+        centre, half = pairs[:, 0] + centres, pairs[:, 1] / 2
+        points[:, 0], points[:, 1] = centre - half, centre + half
+        points[:, 2:] = pairs[:, 2:] + centres[:, None]
+        return points
+
+
+def anchor_centres(config: BlazeFaceConfig, size: int) -> NDArray[np.float32]:
+    """Return the (A, 2) anchor centres in input pixels, in the order of the outputs."""
+    layers: list[NDArray[np.float32]] = []
+    strides = list(config.strides)
+    while strides:
+        stride = strides[0]
+        same = sum(s == stride for s in strides)  # equal strides stand together
+        strides = strides[same:]
+        cells = np.arange(-(-size // stride), dtype=np.float32) + np.float32(0.5)
+        y, x = np.meshgrid(cells, cells, indexing="ij")
+        grid = np.stack([x.ravel(), y.ravel()], axis=1) * np.float32(size / len(cells))
+        layers.append(np.repeat(grid, same * config.anchors_per_layer, axis=0))
+    return np.concatenate(layers)
+
+
+def weighted_suppression(
+    points: NDArray[np.float32], score: NDArray[np.float32], iou: float
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Blend boxes that overlap, instead of dropping all but the best.
+
+    The best box takes in, weighted by score, all that overlap it by more than `iou`;
+    they are dropped, and so on with the rest. Its score stays its own.
+
+    Args:
+        points: (N, P, 2); the first two are the box's corners.
+        score: (N,).
+        iou: Overlap from which boxes are one object.
+
+    Returns:
+        (M, P, 2) float32 blended points and (M,) float32 scores, best first.
+    """
+    order = np.argsort(-score, kind="stable")
+    points, score = points[order], score[order]
+    overlaps = iou_matrix(points[:, :2].reshape(-1, 4), points[:, :2].reshape(-1, 4)) > iou
+    left = np.ones(len(points), np.bool_)
+    blended: list[NDArray[np.float32]] = []
+    kept: list[int] = []
+    for best in range(len(points)):
+        if not left[best]:
+            continue
+        group = left & overlaps[best]
+        group[best] = True  # an empty box overlaps nothing, not even itself
+        weights = score[group] / score[group].sum()
+        blended.append(np.tensordot(weights, points[group], axes=1))
+        kept.append(best)
+        left &= ~group
+    return np.stack(blended).astype(np.float32), score[kept].astype(np.float32)
+
+
