@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 from typing import TYPE_CHECKING, Any
 
 from vision.errors import ConfigError
+from vision.naming import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -64,10 +64,3 @@ def load(kind: str, table: Mapping[str, str], name: str) -> Any:
             f"(README, section Install, says which extra has it)"
         ) from error
     return getattr(module, attribute)
-
-
-def nearest(name: str, allowed: Mapping[str, object] | list[str]) -> str:
-    """Return `; did you mean …?` or `; allowed: …` for an error about `name`."""
-    names = sorted(allowed)
-    close = difflib.get_close_matches(name, names, n=1)
-    return f"; did you mean {close[0]!r}?" if close else f"; allowed: {', '.join(names)}"
