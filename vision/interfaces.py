@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     import numpy as np
     from numpy.typing import NDArray
@@ -159,5 +159,3 @@ class Factory(Protocol):
 
     def __call__(self, config: Any, **context: Any) -> Any:
         """Build the plug-in; opens nothing."""
-
-

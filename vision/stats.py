@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-
 import numpy as np
 
 _PER_OCTAVE = 64  # buckets a doubling: 1.1 % wide
@@ -76,5 +75,3 @@ class Rate:
             self.fps = keep * self.fps + (1 - keep) / gap_s if self.fps else 1 / gap_s
         self._last_ns = now_ns
         return self.fps
-
-

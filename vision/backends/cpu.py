@@ -101,10 +101,10 @@ class CpuBackend:
 def interpreter_class() -> Any:
     """Return `Interpreter` of ai_edge_litert, else of tflite_runtime."""
     try:
-        from ai_edge_litert.interpreter import Interpreter
+        from ai_edge_litert.interpreter import Interpreter  # noqa: PLC0415  (one of two)
     except ModuleNotFoundError:
         try:
-            from tflite_runtime.interpreter import Interpreter
+            from tflite_runtime.interpreter import Interpreter  # noqa: PLC0415
         except ModuleNotFoundError:
             raise ConfigError(
                 "no TFLite runtime is installed: pip install ai-edge-litert "

@@ -168,5 +168,3 @@ def weighted_suppression(
         kept.append(best)
         left &= ~group
     return np.stack(blended).astype(np.float32), score[kept].astype(np.float32)
-
-

@@ -108,6 +108,16 @@ class Mailbox(Generic[T]):
             self._not_empty.notify_all()
             self._not_full.notify_all()
 
+    @property
+    def closed(self) -> bool:
+        """Whether nothing more will come."""
+        return self._closed
+
+    def wait_closed(self, timeout_s: float) -> None:
+        """Wait until the mailbox closes, but no longer than `timeout_s`."""
+        with self._not_full:
+            self._not_full.wait_for(lambda: self._closed, timeout_s)
+
     def __len__(self) -> int:
         return len(self._items)
 

@@ -55,6 +55,7 @@ class Worker:
         self.error: BaseException | None = None
         self._open, self._step, self._close = open_, step, close
         self._takes, self._gives = takes, gives
+        self._opened = Event()
         self._thread = Thread(target=self._run, name=name, daemon=True)
 
     @property
@@ -66,15 +67,31 @@ class Worker:
         """Start the thread."""
         self._thread.start()
 
+    @property
+    def is_source(self) -> bool:
+        """Whether it stands at the head of a line."""
+        return not self._takes
+
+    def cancel(self) -> None:
+        """End before the start: tell the mailboxes, run nothing."""
+        self._leave()
+
+    def wait_opened(self) -> bool:
+        """Wait until `open_` is through; False if it failed."""
+        self._opened.wait()
+        return self.error is None
+
     def join(self, timeout_s: float) -> bool:
         """Wait for the end; False if it did not come in time."""
-        self._thread.join(timeout_s)
+        if self._thread.ident is not None:
+            self._thread.join(timeout_s)
         return not self._thread.is_alive()
 
     def _run(self) -> None:
         try:
             try:
                 self._open()
+                self._opened.set()
                 while True:
                     self._step()
             except (Finished, Closed):
@@ -84,10 +101,14 @@ class Worker:
         except BaseException as error:  # noqa: BLE001  (kept for Crew, which raises it)
             self.error = error
         finally:
-            for mailbox in self._takes:
-                mailbox.close()
-            for mailbox in self._gives:
-                mailbox.done()
+            self._opened.set()
+            self._leave()
+
+    def _leave(self) -> None:
+        for mailbox in self._takes:
+            mailbox.close()
+        for mailbox in self._gives:
+            mailbox.done()
 
 
 class Crew:
@@ -111,9 +132,19 @@ class Crew:
         self._stop.wait(seconds)
 
     def start(self) -> None:
-        """Start every worker, the last of the line first."""
-        for worker in reversed(self.workers):
+        """Start every worker, the last of the line first.
+
+        Each has to be open before the next one starts, so nothing is captured that
+        cannot be delivered; the first that fails ends the start.
+        """
+        waiting = list(self.workers)
+        while waiting:
+            worker = waiting.pop()
             worker.start()
+            if not worker.is_source and not worker.wait_opened():
+                for rest in waiting:
+                    rest.cancel()
+                return
 
     def stop(self) -> None:
         """Ask the sources to end. Safe from a signal handler and twice."""

@@ -1,0 +1,184 @@
+"""From configuration to parts: every plug-in is checked here before any device opens."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from vision import registry
+from vision.errors import ConfigError
+from vision.lane import Lane
+from vision.models.catalogue import resolve
+from vision.picture import SUFFIXES as PICTURE_SUFFIXES
+from vision.preprocess import Preprocessor
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from vision.config import CameraConfig, Config, DetectorConfig, InferenceConfig
+    from vision.config_file import Loaded
+    from vision.interfaces import Backend, Detector, Output, Publisher, Source
+
+_LOW_SCORE = 0.1  # what the tracker's second pass may still use
+
+Part = tuple[Any, Any]
+"""A plug-in class and its checked configuration: everything but the opening."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """All plug-ins of a configuration, checked; nothing is open yet."""
+
+    config: Config
+    sources: dict[str, Part]
+    tracker: Part
+    outputs: tuple[Part, ...]
+    publishers: tuple[tuple[str, Part], ...]
+
+    def source(self, camera: str) -> Source:
+        """Build a camera's source."""
+        plug_in, own = self.sources[camera]
+        source: Source = plug_in(own, camera=camera)
+        return source
+
+    def camera_outputs(self, camera: str) -> tuple[Output, ...]:
+        """Build a camera's outputs."""
+        return tuple(plug_in(own, camera=camera) for plug_in, own in self.outputs)
+
+    def named_publishers(self) -> list[tuple[str, Publisher]]:
+        """Build the publishers."""
+        return [
+            (name, plug_in(own, node=self.config.name)) for name, (plug_in, own) in self.publishers
+        ]
+
+
+def check(loaded: Loaded) -> Checked:
+    """Check every section against its plug-in; raises ConfigError."""
+    config = loaded.config
+    sources = {}
+    for name, camera in config.cameras.items():
+        sources[name] = registry.section(
+            "source", registry.SOURCES, source_section(camera), loaded.where, ("cameras", name)
+        )
+    tracker = registry.section(
+        "tracker", registry.TRACKERS, config.tracker, loaded.where, ("tracker",)
+    )
+    outputs = tuple(
+        registry.section("output", registry.OUTPUTS, section, loaded.where, ("outputs", index))
+        for index, section in enumerate(config.outputs)
+    )
+    publishers = tuple(
+        (
+            f"publishers.{index}",
+            registry.section(
+                "publisher", registry.PUBLISHERS, section, loaded.where, ("publishers", index)
+            ),
+        )
+        for index, section in enumerate(config.publishers)
+    )
+    return Checked(config, sources, tracker, outputs, publishers)
+
+
+def source_section(camera: CameraConfig) -> dict[str, Any]:
+    """Return the section of the plug-in that reads `camera.source`."""
+    address = str(camera.source)
+    kind, key, value = _source_kind(address)
+    section: dict[str, Any] = {"type": kind, key: value}
+    if camera.fps is not None:
+        section["fps"] = camera.fps
+    if camera.size_wh is not None and kind in ("v4l2", "still"):
+        section["size_wh"] = camera.size_wh
+    if camera.live is not None and kind != "v4l2":
+        section["live"] = camera.live
+    return section
+
+
+def _source_kind(address: str) -> tuple[str, str, str]:
+    if address.isdigit():
+        return "v4l2", "device", f"/dev/video{address}"
+    if address.startswith("/dev/"):
+        return "v4l2", "device", address
+    scheme, colon, rest = address.partition(":")
+    if scheme == "still" and colon:
+        return "still", "path", rest
+    if "://" in address:
+        raise ConfigError(
+            f"source {scheme}:// is not known; give a camera index, /dev/video*, a video file, "
+            f"a folder of pictures or still:PICTURE"
+        )
+    path = Path(address)
+    if path.is_dir() or path.suffix.lower() in PICTURE_SUFFIXES:
+        return "folder", "path", address
+    return "video", "path", address
+
+
+@dataclass(frozen=True, slots=True)
+class Models:
+    """A camera's models, side by side, and their common classes."""
+
+    lanes: tuple[Lane, ...]
+    labels: tuple[str, ...]
+    min_score: NDArray[np.float32]
+
+
+def build_models(config: Config, names: Sequence[str]) -> Models:
+    """Load the detectors called `names`; raises ModelError, ConfigError or BackendError."""
+    parts = [(name, *load_detector(config.detectors[name], config.inference)) for name in names]
+    labels = tuple(dict.fromkeys(label for _, _, d, _ in parts for label in d.labels))
+    min_score = np.ones(len(labels), np.float32)
+    lanes = []
+    for name, backend, detector, preprocessor in parts:
+        own = config.detectors[name]
+        class_ids = _class_ids(name, own, detector.labels, labels)
+        kept = class_ids[class_ids >= 0]
+        min_score[kept] = np.minimum(min_score[kept], own.min_score)
+        lanes.append(
+            Lane(
+                name, backend, detector, preprocessor,
+                class_ids=class_ids, max_detections=own.max_detections,
+            )
+        )  # fmt: skip
+    return Models(tuple(lanes), labels, min_score)
+
+
+def load_detector(
+    own: DetectorConfig, inference: InferenceConfig
+) -> tuple[Backend, Detector, Preprocessor]:
+    """Load one model with its decoder and its preprocessing."""
+    spec = resolve(own.model)
+    backend = build_backend(spec, inference)
+    plug_in, options = registry.section(
+        "decoder", registry.DETECTORS, {"type": spec.decoder, **spec.options},
+        lambda *keys: f"{spec.path}: {'.'.join(map(str, keys))}", ("options",),
+    )  # fmt: skip
+    detector: Detector = plug_in(
+        options, spec=spec, inputs=backend.inputs, outputs=backend.outputs,
+        min_score=min(_LOW_SCORE, own.min_score),
+    )  # fmt: skip
+    return backend, detector, Preprocessor(spec.input, backend.inputs[0])
+
+
+def build_backend(spec: Any, inference: InferenceConfig) -> Backend:
+    """Load `spec` on the backend that the configuration asks for."""
+    plug_in = registry.load("backend", registry.BACKENDS, "cpu")
+    threads = None if inference.threads == "auto" else inference.threads
+    backend: Backend = plug_in(plug_in.Config(threads=threads), spec=spec)
+    return backend
+
+
+def _class_ids(
+    name: str, own: DetectorConfig, labels: Sequence[str], table: Sequence[str]
+) -> NDArray[np.int32]:
+    unknown = sorted(set(own.labels or ()) - set(labels))
+    if unknown:
+        raise ConfigError(
+            f"detectors.{name}.labels: {own.model} has no label {unknown[0]!r}"
+            f"{registry.nearest(unknown[0], labels)}"
+        )
+    keep = set(own.labels or labels)
+    return np.array([table.index(label) if label in keep else -1 for label in labels], np.int32)

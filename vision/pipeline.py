@@ -1,0 +1,218 @@
+"""The line: capture, preprocess, detect, overlay. Each stage is a worker; each is timed."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from vision.capture import Capture
+from vision.frame import Frame, Result
+from vision.lane import Lane, Written, merge
+from vision.overlay import Hud
+from vision.publishing import outgoing
+from vision.runtime.mailbox import Mailbox
+from vision.runtime.worker import Worker
+from vision.stats import Rate, Stats
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from vision.detection import Detections
+    from vision.event import Event
+    from vision.interfaces import Output, Source, Tracker
+    from vision.overlay import Overlay
+    from vision.publishing import Outgoing
+    from vision.rules import Rules
+    from vision.runtime.mailbox import Broadcast
+    from vision.runtime.worker import Crew
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A frame on its way through the models."""
+
+    frame: Frame
+    written: tuple[Written, ...]
+    timings_ns: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a camera's line is made of."""
+
+    camera: str
+    node: str
+    source: Source
+    lanes: tuple[Lane, ...]
+    min_score: NDArray[np.float32]
+    """(C,) by class of the line: from here up a box is shown and may start a track."""
+    tracker: Tracker
+    rules: Rules
+    overlay: Overlay
+    outputs: tuple[Output, ...]
+
+
+class Line:
+    """One camera's line.
+
+    Live, every mailbox holds one item and the newest wins, so what is shown is fresh.
+    From a file every `put` waits, so every frame counts and runs repeat.
+    """
+
+    def __init__(
+        self,
+        parts: Parts,
+        crew: Crew,
+        events: Broadcast[Outgoing],
+        *,
+        frames_limit: int | None = None,
+        seconds_limit: float | None = None,
+    ) -> None:
+        self.parts = parts
+        self.stats = Stats()
+        self.backend = " + ".join(dict.fromkeys(lane.backend.info.name for lane in parts.lanes))
+        self._crew = crew
+        self._events = events
+        live = parts.source.live
+        queues = any(lane.backend.queues for lane in parts.lanes)
+        slots = min(lane.backend.slots for lane in parts.lanes)
+        self._frames: Mailbox[Frame] = Mailbox("frames", latest=live)
+        # A queued slot must be collected, so none may be dropped: there are as many
+        # places as slots. Otherwise a waiting frame gives way to a fresher one.
+        self._jobs: Mailbox[Job] = Mailbox(
+            "jobs", slots if queues else 1, latest=live and not queues, on_drop=self._recycle
+        )
+        self._results: Mailbox[Result] = Mailbox("results", latest=live)
+        self._capture = Capture(
+            parts.source, self._frames, crew, self.stats,
+            frames_limit=frames_limit, seconds_limit=seconds_limit,
+        )  # fmt: skip
+        self._rate = Rate()
+        self._last: Frame | None = None
+
+    @property
+    def drops(self) -> dict[str, int]:
+        """Return frames that a fresher one overtook, by mailbox."""
+        boxes = (self._frames, self._jobs, self._results)
+        return {box.name: box.drops for box in boxes}
+
+    def workers(self) -> list[Worker]:
+        """Return the stages in order; the crew starts them."""
+        name = self.parts.camera
+        showing = bool(self.parts.outputs)
+        stages = [
+            Worker(
+                f"{name} capture", self._capture.step, open_=self._capture.open,
+                close=self._capture.close, gives=[self._frames],
+            ),
+            Worker(
+                f"{name} preprocess", self._preprocess, takes=[self._frames], gives=[self._jobs]
+            ),
+            Worker(
+                f"{name} detect", self._detect, close=self._end_detect, takes=[self._jobs],
+                gives=[self._results, self._events],
+            ),
+        ]  # fmt: skip
+        if showing:
+            stages.append(
+                Worker(
+                    f"{name} overlay", self._show, open_=self._open_outputs,
+                    close=self._close_outputs, takes=[self._results],
+                )
+            )  # fmt: skip
+        return stages
+
+    def _preprocess(self) -> None:
+        # The slot first, then the frame: so the frame is the newest there is.
+        slots = [lane.claim() for lane in self.parts.lanes]
+        frame = self._frames.get()
+        started_ns = time.monotonic_ns()
+        written = tuple(
+            lane.write(frame.image, slot)
+            for lane, slot in zip(self.parts.lanes, slots, strict=True)
+        )
+        ended_ns = time.monotonic_ns()
+        timings_ns = {"wait": started_ns - frame.read_ns, "preprocess": ended_ns - started_ns}
+        self._jobs.put(Job(frame, written, timings_ns))
+
+    def _recycle(self, job: Job) -> None:
+        for lane, written in zip(self.parts.lanes, job.written, strict=True):
+            lane.release(written.slot)
+
+    def _detect(self) -> None:
+        job = self._jobs.get()
+        frame, timings_ns = job.frame, job.timings_ns
+        found = self._infer(job)
+        started_ns = time.monotonic_ns()
+        tracks = tuple(self.parts.tracker.update(found, frame.captured_ns))
+        events = self.parts.rules.update(frame, tracks)
+        timings_ns["track"] = time.monotonic_ns() - started_ns
+        shown = found.select(found.score >= self.parts.min_score[found.class_id])
+        self._last = frame
+        self._account(timings_ns)
+        self._send(events, timings_ns)
+        if self.parts.outputs:
+            self._results.put(Result(frame, shown, tracks, events, timings_ns))
+        self.stats.record("capture_to_result", time.monotonic_ns() - frame.read_ns)
+
+    def _infer(self, job: Job) -> Detections:
+        infer_ns = decode_ns = 0
+        parts = []
+        for lane, written in zip(self.parts.lanes, job.written, strict=True):
+            started_ns = time.monotonic_ns()
+            outputs = lane.collect(written)
+            collected_ns = time.monotonic_ns()
+            parts.append(lane.decode(outputs, written, job.frame.size_wh))
+            lane.release(written.slot)
+            infer_ns += collected_ns - started_ns
+            decode_ns += time.monotonic_ns() - collected_ns
+        job.timings_ns["infer"] = infer_ns
+        job.timings_ns["decode"] = decode_ns
+        return merge(parts)
+
+    def _account(self, timings_ns: dict[str, int]) -> None:
+        self.stats.frames_out += 1
+        for stage, duration_ns in timings_ns.items():
+            self.stats.record(stage, duration_ns)
+
+    def _send(self, events: Sequence[Event], timings_ns: dict[str, int]) -> None:
+        for event in events:
+            latency_ms = {name: round(ns / 1e6, 3) for name, ns in timings_ns.items()}
+            latency_ms["total"] = round((time.monotonic_ns() - event.read_ns) / 1e6, 3)
+            self._events.send(partial(outgoing, event, self.parts.node, latency_ms, self.backend))
+
+    def _end_detect(self) -> None:
+        if self._last is not None:
+            self._send(self.parts.rules.close(self._last), {})
+        for lane in self.parts.lanes:
+            lane.close()
+
+    def _open_outputs(self) -> None:
+        for output in self.parts.outputs:
+            output.open()
+
+    def _show(self) -> None:
+        result = self._results.get()
+        started_ns = time.monotonic_ns()
+        hud = Hud(
+            fps=self._rate.tick(started_ns),
+            backend=self.backend,
+            age_ms=(started_ns - result.frame.read_ns) / 1e6,
+        )
+        image = self.parts.overlay.draw(result, hud)
+        self.stats.record("overlay", time.monotonic_ns() - started_ns)
+        for output in self.parts.outputs:
+            if not output.write(image, result):
+                self._crew.stop()
+        ended_ns = time.monotonic_ns()
+        self.stats.record("output", ended_ns - started_ns)
+        self.stats.record("capture_to_shown", ended_ns - result.frame.read_ns)
+
+    def _close_outputs(self) -> None:
+        for output in self.parts.outputs:
+            output.close()
