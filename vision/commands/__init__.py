@@ -1,0 +1,1 @@
+"""What a person can ask for on the command line, one family a module."""
