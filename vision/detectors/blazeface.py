@@ -6,10 +6,11 @@ GPUs", 2019, and MediaPipe's `face_detection` graphs for the constants.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 
 from vision.detection import Detections
 from vision.errors import ModelError
@@ -26,27 +27,43 @@ if TYPE_CHECKING:
 
 _VALUES = 16  # box x, y, w, h, then six keypoints x, y
 _LOGIT_LIMIT = 100.0
+_IOU = 0.3  # boxes that overlap the best by more are blended into it
 
 
 class BlazeFaceConfig(BaseModel):
-    """What differs between the short- and the full-range model."""
+    """Which of the two models."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    range: Literal["short", "full"] = "short"
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """What differs between the models.
+
+    Attributes:
+        strides: One a layer; layers of equal stride share a grid.
+        anchors_per_layer: In each cell.
+        candidate_score: Boxes from here up enter the blend.
+    """
+
     strides: tuple[int, ...]
-    """One a layer; layers of equal stride share a grid and put two anchors a cell."""
     anchors_per_layer: int
-    candidate_score: float = Field(gt=0, lt=1)
-    """Boxes from here up enter the blend."""
-    iou: float = Field(default=0.3, gt=0, lt=1)
-    """Boxes that overlap the best by more than this are blended into it."""
+    candidate_score: float
+
+
+LAYOUTS = {
+    "short": Layout((8, 16, 16, 16), 2, 0.5),
+    "full": Layout((4,), 1, 0.6),
+}
 
 
 class BlazeFace:
-    """Decodes BlazeFace.
+    """Decodes BlazeFace; scores below the model's own candidate score are never returned.
 
     Args:
-        config: The model's constants.
+        config: Which model.
         spec: For its name, in errors.
         inputs: The model's input, (1, S, S, 3).
         outputs: Regressors (1, A, 16) and logits (1, A, 1), in any order.
@@ -68,7 +85,8 @@ class BlazeFace:
         min_score: float,
     ) -> None:
         size = inputs[0].shape[1]
-        self._centres = anchor_centres(config, size)
+        layout = LAYOUTS[config.range]
+        self._centres = anchor_centres(layout, size)
         anchors = len(self._centres)
         shapes = [output.shape for output in outputs]
         try:
@@ -81,9 +99,9 @@ class BlazeFace:
             ) from None
         self.labels = spec.labels or ("face",)
         self._min_score = min_score
-        self._iou = config.iou
-        floor = min(config.candidate_score, min_score) if min_score > 0 else 1e-6
-        self._min_logit = np.float32(np.log(floor / (1 - floor)))
+        # Weaker boxes would be blended into strong ones and move them, so the floor
+        # of what is returned does not lower the candidates'.
+        self._min_logit = np.float32(np.log(layout.candidate_score / (1 - layout.candidate_score)))
 
     def decode(
         self,
@@ -99,7 +117,7 @@ class BlazeFace:
         raw = outputs[self._regressors][0, candidates]
         score = 1 / (1 + np.exp(-np.clip(logits[candidates], -_LOGIT_LIMIT, _LOGIT_LIMIT)))
         points = self._points(raw, self._centres[candidates])
-        blended, scores = weighted_suppression(points, score, self._iou)
+        blended, scores = weighted_suppression(points, score, _IOU)
         strong = scores >= self._min_score
         in_frame = letterbox.inverse(blended[strong])
         xyxy, inside = clip_to_frame(in_frame[:, :2].reshape(-1, 4), size_wh)
@@ -121,10 +139,10 @@ class BlazeFace:
         return points
 
 
-def anchor_centres(config: BlazeFaceConfig, size: int) -> NDArray[np.float32]:
+def anchor_centres(layout: Layout, size: int) -> NDArray[np.float32]:
     """Return the (A, 2) anchor centres in input pixels, in the order of the outputs."""
     layers: list[NDArray[np.float32]] = []
-    strides = list(config.strides)
+    strides = list(layout.strides)
     while strides:
         stride = strides[0]
         same = sum(s == stride for s in strides)  # equal strides stand together
@@ -132,7 +150,7 @@ def anchor_centres(config: BlazeFaceConfig, size: int) -> NDArray[np.float32]:
         cells = np.arange(-(-size // stride), dtype=np.float32) + np.float32(0.5)
         y, x = np.meshgrid(cells, cells, indexing="ij")
         grid = np.stack([x.ravel(), y.ravel()], axis=1) * np.float32(size / len(cells))
-        layers.append(np.repeat(grid, same * config.anchors_per_layer, axis=0))
+        layers.append(np.repeat(grid, same * layout.anchors_per_layer, axis=0))
     return np.concatenate(layers)
 
 
