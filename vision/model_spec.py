@@ -21,7 +21,7 @@ class InputSpec(BaseModel):
     """`letterbox` keeps the ratio on a black border, by MediaPipe's own warp."""
     color: Literal["rgb", "bgr"] = "rgb"
     mean: float = 127.5
-    std: float = Field(127.5, gt=0)
+    std: float = Field(default=127.5, gt=0)
 
 
 class ModelSpec(BaseModel):
