@@ -54,7 +54,7 @@ def pull(names: Sequence[str], everything: bool, quiet: bool) -> None:
     for name in names or files:
         try:
             print(f"{name}: {puller.pull(name, files[name], quiet=quiet)}")
-        except ModelError as error:  # noqa: PERF203  (the others may do)
+        except ModelError as error:  # the others may do
             failures.append(str(error))
     if failures:
         raise ModelError("\n".join(failures))

@@ -67,7 +67,7 @@ def pull(name: str, asset: Asset, *, quiet: bool = False) -> Path:
         for label, chunks in _offers(asset):
             try:
                 _land(_shown(chunks, name, asset, quiet=quiet), asset, target)
-            except _UnavailableError as reason:  # noqa: PERF203  (waits for a network)
+            except _UnavailableError as reason:
                 reasons[f"{label}: {reason}"] = None
             else:
                 return target
