@@ -93,6 +93,8 @@ def source_section(camera: CameraConfig) -> dict[str, Any]:
         section["fps"] = camera.fps
     if camera.size_wh is not None and kind in ("v4l2", "still"):
         section["size_wh"] = camera.size_wh
+    if camera.loop and kind == "video":
+        section["loop"] = True
     if camera.live is not None and kind != "v4l2":
         section["live"] = camera.live
     return section

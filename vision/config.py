@@ -10,7 +10,6 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from vision.naming import nearest, topic_name
 
-
 Name = Annotated[str, AfterValidator(topic_name)]
 Positive = Annotated[float, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -66,6 +65,8 @@ class CameraConfig(_Model):
     fps: Positive | None = None
     live: bool | None = None
     """Paced and latest-wins (true), every frame (false), or what the source is (None)."""
+    loop: bool = False
+    """Start a video file again at its end, for ever."""
     detectors: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
     """Names of `detectors`; None runs all."""
     zones: dict[Name, Annotated[tuple[Point, ...], Field(min_length=3)]] = Field(

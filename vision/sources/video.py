@@ -25,6 +25,8 @@ class VideoConfig(BaseModel):
     fps: float | None = None
     """None takes the file's own rate."""
     live: bool = False
+    loop: bool = False
+    """Start again at the end, for ever."""
 
 
 class VideoSource:
@@ -40,7 +42,7 @@ class VideoSource:
         self._pool = FramePool()
         self._size_wh = (0, 0)
         self._clock = FrameClock(_DEFAULT_FPS, live=config.live)
-        self._next_id = 0
+        self._next_id = self._first_id = 0
 
     def open(self) -> None:
         """Open the file; raises SourceError."""
@@ -72,16 +74,26 @@ class VideoSource:
         ok, image = self._capture.read(self._pool.acquire(self._size_wh))
         if not ok:
             self._check_complete()
-            raise EndOfStream
+            if not self._config.loop:
+                raise EndOfStream
+            return self._from_the_start()
         frame_id, self._next_id = self._next_id, self._next_id + 1
         captured_ns, unix_ns, read_ns = self._clock.stamp(frame_id)
         return Frame(frozen_view(image), frame_id, captured_ns, unix_ns, self._camera, read_ns)
 
+    def _from_the_start(self) -> Frame:
+        clock = self._clock
+        self.close()
+        self.open()
+        self._clock, self._first_id = clock, self._next_id
+        return self.read()
+
     def _check_complete(self) -> None:
         expected = self._capture.get(cv2.CAP_PROP_FRAME_COUNT) if self._capture else 0
-        if self._next_id == 0 or self._next_id < expected * _COUNT_SLACK:
+        frames = self._next_id - self._first_id
+        if frames == 0 or frames < expected * _COUNT_SLACK:
             raise SourceError(
-                f"camera {self._camera}: {self._config.path} ended after {self._next_id} of "
+                f"camera {self._camera}: {self._config.path} ended after {frames} of "
                 f"{max(0, expected):.0f} frames: it is cut short or damaged"
             )
 

@@ -1,0 +1,259 @@
+"""Throughput and latency against the limit: read + invoke and nothing else.
+
+Limit and line run in turn on the same frames, model and threads, in one process, so
+their ratio holds while the machine's clock drifts.
+"""
+
+from __future__ import annotations
+
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vision.app import App, Limits
+from vision.building import build_models, check
+from vision.errors import UsageError
+from vision.paths import shipped
+from vision.stats import Histogram
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from vision.config_file import Loaded
+
+_WARM_UP_FRAMES = 30
+_OVERLOAD = 1.4
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One run of the limit or of the line."""
+
+    fps: float
+    cpu_ms_per_frame: float
+    page_faults_per_frame: float
+    summary: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to measure.
+
+    Attributes:
+        loaded: One camera and one detector; outputs and publishers as the line has them.
+        frames: In each run.
+        rounds: Of limit and line in turn; the median of each is reported.
+        paced_fps: The rate of the live part.
+    """
+
+    loaded: Loaded
+    frames: int
+    rounds: int
+    paced_fps: float
+
+
+def measure(plan: Plan, progress: Callable[[str], None]) -> dict[str, Any]:
+    """Run everything; return the report that `bench --json` prints."""
+    limits, lines = [], []
+    for number in range(plan.rounds):
+        progress(f"round {number + 1} of {plan.rounds}: limit")
+        limits.append(_limit(_loaded(plan, live=False), plan.frames))
+        progress(f"round {number + 1} of {plan.rounds}: line")
+        lines.append(_line(_loaded(plan, live=False), plan.frames))
+    limit_fps = statistics.median(run.fps for run in limits)
+    line_fps = statistics.median(run.fps for run in lines)
+    (camera,) = lines[-1].summary["cameras"].values()
+    return {
+        "limit_fps": round(limit_fps, 1),
+        "pipeline_fps": round(line_fps, 1),
+        "ratio_to_limit": round(
+            statistics.median(b.fps / a.fps for a, b in zip(limits, lines, strict=True)), 3
+        ),
+        "cpu_ms_per_frame": {
+            "limit": _median(run.cpu_ms_per_frame for run in limits),
+            "pipeline": _median(run.cpu_ms_per_frame for run in lines),
+        },
+        "page_faults_per_frame": _median(run.page_faults_per_frame for run in lines),
+        "latency_ms": camera["latency_ms"],
+        "drops": camera["drops"],
+        "paced": _paced(plan, progress),
+        "overload": _overload(plan, line_fps, progress),
+        "first_result_s": _first_result(plan),
+        "rss_mb": round(_rss_mb(), 1),
+        "backend": camera["backend"][0],
+    }
+
+
+def _paced(plan: Plan, progress: Callable[[str], None]) -> dict[str, Any]:
+    """At a camera's rate: what a frame costs, and how late it is."""
+    progress(f"paced at {plan.paced_fps:g} fps: limit")
+    loaded = _loaded(plan, live=True, fps=plan.paced_fps)
+    frames = min(plan.frames, round(10 * plan.paced_fps))
+    limit = _limit(loaded, frames)
+    progress(f"paced at {plan.paced_fps:g} fps: line")
+    line = _line(loaded, frames)
+    (camera,) = line.summary["cameras"].values()
+    (publisher,) = line.summary["publishers"].values()
+    return {
+        "fps": plan.paced_fps,
+        "cpu_ms_per_frame": {
+            "limit": round(limit.cpu_ms_per_frame, 3),
+            "pipeline": round(line.cpu_ms_per_frame, 3),
+        },
+        "cpu_ratio": round(line.cpu_ms_per_frame / limit.cpu_ms_per_frame, 3),
+        "latency_ms": {
+            "limit": limit.summary,
+            "capture_to_shown": camera["latency_ms"]["capture_to_shown"],
+            **publisher["latency_ms"],
+        },
+        "drops": sum(camera["drops"].values()),
+    }
+
+
+def _overload(plan: Plan, line_fps: float, progress: Callable[[str], None]) -> dict[str, Any]:
+    """At 1.4 times what the line can do: the age of what is shown."""
+    fps = _OVERLOAD * line_fps
+    progress(f"overload at {fps:.0f} fps: line")
+    line = _line(_loaded(plan, live=True, fps=fps), plan.frames)
+    (camera,) = line.summary["cameras"].values()
+    latency = camera["latency_ms"]
+    service_ms = sum(latency[stage]["p50"] for stage in ("preprocess", "infer", "decode", "track"))
+    shown = latency["capture_to_shown"]
+    return {
+        "fps": round(fps, 1),
+        "service_ms": round(service_ms, 3),
+        "shown_age_ms": shown,
+        "age_to_service": round(shown["p50"] / service_ms, 2),
+        "dropped": sum(camera["drops"].values()),
+    }
+
+
+def _limit(loaded: Loaded, frames: int) -> Measured:
+    """Read and invoke in one thread with preallocated buffers: what no program can beat."""
+    checked = check(loaded)
+    (camera,) = loaded.config.cameras
+    source = checked.source(camera)
+    lane = build_models(loaded.config, tuple(loaded.config.detectors)).lanes[0]
+    backend = lane.backend
+    slot = lane.claim()
+    latency = Histogram()
+
+    def turn() -> None:
+        frame = source.read()
+        backend.submit(slot)
+        backend.collect(slot)
+        latency.record(time.monotonic_ns() - frame.read_ns)
+
+    source.open()
+    try:
+        for _ in range(_WARM_UP_FRAMES):
+            turn()
+        first = _Clocks.now()
+        for _ in range(frames):
+            turn()
+        last = _Clocks.now()
+    finally:
+        source.close()
+        lane.close()
+    return _Clocks.between(first, last, frames, latency.summary())
+
+
+def _line(loaded: Loaded, frames: int) -> Measured:
+    """Run the whole line, with overlay and JSON Lines."""
+    meter = _Meter()
+    with tempfile.TemporaryDirectory(prefix="vision-bench-") as folder:
+        publisher = {"type": "jsonl", "path": str(Path(folder) / "events.jsonl")}
+        config = loaded.config.model_copy(update={"publishers": (publisher,), "outputs": ()})
+        checked = check(replace(loaded, config=config))
+        shown = replace(checked, outputs=((lambda _, camera: meter.of(camera), None),))
+        summary = App(shown, Limits(frames=frames + _WARM_UP_FRAMES)).run()
+    return meter.measured(summary)
+
+
+class _Meter:
+    """An output that looks at the clocks after the warm-up and at every frame from there."""
+
+    def __init__(self) -> None:
+        self._frames = 0
+        self._first = self._last = _Clocks(0, 0, 0)
+
+    def of(self, camera: str) -> _Meter:  # noqa: ARG002  (as a plug-in is called)
+        return self
+
+    def open(self) -> None:
+        """Nothing to open."""
+
+    def write(self, image: object, result: object) -> bool:  # noqa: ARG002
+        self._frames += 1
+        self._last = _Clocks.now()
+        if self._frames == _WARM_UP_FRAMES:
+            self._first = self._last
+        return True
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+    def measured(self, summary: dict[str, Any]) -> Measured:
+        return _Clocks.between(self._first, self._last, self._frames - _WARM_UP_FRAMES, summary)
+
+
+@dataclass(frozen=True, slots=True)
+class _Clocks:
+    wall_ns: int
+    cpu_ns: int
+    page_faults: int
+
+    @staticmethod
+    def now() -> _Clocks:
+        usage = resource.getrusage(resource.RUSAGE_SELF)
+        return _Clocks(time.monotonic_ns(), time.process_time_ns(), usage.ru_minflt)
+
+    @staticmethod
+    def between(first: _Clocks, last: _Clocks, frames: int, summary: dict[str, Any]) -> Measured:
+        if frames <= 0:
+            raise UsageError(f"bench: the source ended within the {_WARM_UP_FRAMES} warm-up frames")
+        return Measured(
+            fps=frames * 1e9 / (last.wall_ns - first.wall_ns),
+            cpu_ms_per_frame=(last.cpu_ns - first.cpu_ns) / 1e6 / frames,
+            page_faults_per_frame=(last.page_faults - first.page_faults) / frames,
+            summary=summary,
+        )
+
+
+def _loaded(plan: Plan, *, live: bool, fps: float | None = None) -> Loaded:
+    """Return the plan's configuration with its camera paced or not."""
+    config = plan.loaded.config
+    update = {"live": live, "loop": True, **({} if fps is None else {"fps": fps})}
+    cameras = {name: own.model_copy(update=update) for name, own in config.cameras.items()}
+    return replace(plan.loaded, config=config.model_copy(update={"cameras": cameras}))
+
+
+def _first_result(plan: Plan) -> float:
+    """Return seconds from the start of a process to its end after one frame."""
+    (camera,) = plan.loaded.config.cameras.values()
+    (detector,) = plan.loaded.config.detectors.values()
+    command = [sys.executable, "-m", "vision.cli", "run", str(shipped("configs/headless.yaml"))]
+    command += ["--source", str(camera.source), "--frames", "1", "--set", "publishers=[]"]
+    command += ["--set", f"detectors.face.model={detector.model}"]
+    seconds = []
+    for _ in range(3):
+        started = time.monotonic()
+        subprocess.run(command, check=True, capture_output=True)
+        seconds.append(time.monotonic() - started)
+    return round(min(seconds), 3)
+
+
+def _rss_mb() -> float:
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    (line,) = (line for line in status.splitlines() if line.startswith("VmRSS:"))
+    return int(line.split()[1]) / 1024
+
+
+def _median(values: Iterable[float]) -> float:
+    return round(statistics.median(values), 3)
