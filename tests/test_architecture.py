@@ -22,8 +22,8 @@ ROOT = Path(__file__).resolve().parent.parent
 FLOORS = {
     "types": {"errors", "naming", "geometry", "detection", "event", "frame"},
     "contracts": {
-        "clock", "config", "config_file", "interfaces", "model_spec", "paths", "picture",
-        "preprocess", "stats", "yaml_tree",
+        "clock", "config", "config_file", "explain", "interfaces", "model_spec", "origins", "paths",
+        "picture", "preprocess", "stats", "yaml_tree",
     },
     "plug-ins": {
         "sources", "backends", "detectors", "trackers", "outputs", "publishers",

@@ -12,6 +12,8 @@ from vision import registry
 from vision.errors import ConfigError
 from vision.lane import Lane
 from vision.models.catalogue import resolve
+from vision.naming import nearest
+from vision.origins import Origins
 from vision.picture import SUFFIXES as PICTURE_SUFFIXES
 from vision.preprocess import Preprocessor
 
@@ -156,7 +158,7 @@ def load_detector(
     backend = build_backend(spec, inference)
     plug_in, options = registry.section(
         "decoder", registry.DETECTORS, {"type": spec.decoder, **spec.options},
-        lambda *keys: f"{spec.path}: {'.'.join(map(str, keys))}", ("options",),
+        Origins({(): str(spec.path)}), ("options",),
     )  # fmt: skip
     detector: Detector = plug_in(
         options, spec=spec, inputs=backend.inputs, outputs=backend.outputs,
@@ -180,7 +182,7 @@ def _class_ids(
     if unknown:
         raise ConfigError(
             f"detectors.{name}.labels: {own.model} has no label {unknown[0]!r}"
-            f"{registry.nearest(unknown[0], labels)}"
+            f"{nearest(unknown[0], labels)}"
         )
     keep = set(own.labels or labels)
     return np.array([table.index(label) if label in keep else -1 for label in labels], np.int32)

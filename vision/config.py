@@ -18,6 +18,8 @@ Point = tuple[Fraction, Fraction]
 Section = dict[str, Any]
 """A plug-in's `type` and its own keys; `registry.section` checks both."""
 
+DEFAULT_TRACKER = "kalman"
+
 
 class _Model(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -94,8 +96,8 @@ class Config(_Model):
     inference: InferenceConfig = InferenceConfig()
     detectors: Annotated[dict[Name, DetectorConfig], Field(min_length=1)]
     cameras: Annotated[dict[Name, CameraConfig], Field(min_length=1)]
-    tracker: Annotated[Section, AfterValidator(lambda own: {"type": "kalman", **own})] = Field(
-        default={}, validate_default=True
+    tracker: Annotated[Section, AfterValidator(lambda own: {"type": DEFAULT_TRACKER, **own})] = (
+        Field(default={}, validate_default=True)
     )
     rules: RulesConfig = RulesConfig()
     outputs: tuple[Section, ...] = ()

@@ -36,9 +36,18 @@ class UsageError(VisionError):
 
 
 class ConfigError(VisionError):
-    """The configuration is wrong; systemd does not restart for it."""
+    """The configuration is wrong; systemd does not restart for it.
+
+    Attributes:
+        problems: One line each; the message is the first, and how many follow.
+    """
 
     exit_code = EXIT_CONFIG
+
+    def __init__(self, *problems: str) -> None:
+        more = f" (and {len(problems) - 1} more; `config check` shows all)"
+        super().__init__(problems[0] + more * (len(problems) > 1))
+        self.problems = problems
 
 
 class ModelError(VisionError):

@@ -5,11 +5,14 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from vision.config_file import checked
 from vision.errors import ConfigError
 from vision.naming import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from vision.origins import Keys, Origins
 
 SOURCES = {
     "v4l2": "vision.sources.v4l2:V4l2Source",
@@ -64,3 +67,30 @@ def load(kind: str, table: Mapping[str, str], name: str) -> Any:
             f"(README, section Install, says which extra has it)"
         ) from error
     return getattr(module, attribute)
+
+
+def section(
+    kind: str, table: Mapping[str, str], data: Mapping[str, Any], where: Origins, prefix: Keys
+) -> tuple[Any, Any]:
+    """Return the plug-in class that a section names, and the section as its `Config`.
+
+    Args:
+        kind: The family in words, for the error.
+        table: One of this module's tables.
+        data: The section: `type`, and the plug-in's own keys.
+        where: Where the section's values were written.
+        prefix: The keys of the section itself.
+
+    Raises:
+        ConfigError: With file, line and key.
+    """
+    keys = (*prefix, "type")
+    name = data.get("type")
+    if not isinstance(name, str):
+        raise where.error(keys, f"name a {kind} here; allowed: {', '.join(sorted(table))}")
+    try:
+        factory = load(kind, table, name)
+    except ConfigError as error:
+        raise where.error(keys, str(error)) from error
+    own = {key: value for key, value in data.items() if key != "type"}
+    return factory, checked(factory.Config, own, where, prefix)
