@@ -1,7 +1,10 @@
-"""What every test can ask for."""
+"""What every test can ask for, and what none may leave behind."""
 
 from __future__ import annotations
 
+import gc
+import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -29,3 +32,30 @@ def shared_data() -> Path:
 @pytest.fixture(scope="session")
 def shared_models() -> Path:
     return _shared("models")
+
+
+@pytest.fixture(autouse=True)
+def _leaves_nothing_behind():
+    """Fail a test that leaks a thread or an open file."""
+    threads, files = set(threading.enumerate()), _open_files()
+    yield
+    for thread in set(threading.enumerate()) - threads:
+        thread.join(2.0)
+    leaked = [t.name for t in set(threading.enumerate()) - threads]
+    assert not leaked, f"threads left running: {leaked}"
+    if _open_files() - files:
+        gc.collect()
+    assert not _open_files() - files, "files left open"
+
+
+def _open_files() -> set[str]:
+    """Return what this process holds open: descriptor and target, devices aside."""
+    found = set()
+    for entry in os.listdir("/proc/self/fd"):
+        try:
+            target = os.readlink(f"/proc/self/fd/{entry}")
+        except OSError:
+            continue  # the descriptor of the listing itself
+        if not target.startswith(("/dev/", "/proc/")):
+            found.add(f"{entry} {target}")
+    return found
