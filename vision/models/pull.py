@@ -38,6 +38,8 @@ _TIMEOUT_S = 20
 _HTTP_PARTIAL = 206
 _HTTP_CLIENT_ERRORS = range(400, 500)
 
+tqdm.monitor_interval = 0  # it would start a thread, for bars that move seldom
+
 
 class _UnavailableError(Exception):
     """A source did not give the file; the message is the reason."""
@@ -175,8 +177,9 @@ def _pip_reason(stderr: str) -> str:
     lines = stderr.strip().splitlines()
     if any("Retrying" in line for line in lines):
         return "pip cannot reach the package index"
-    said = [line for line in lines if line.startswith("ERROR:")] or lines or ["no reason given"]
-    return f"pip: {said[-1].removeprefix('ERROR:').strip()}"
+    errors = [line for line in lines if line.startswith("ERROR: ") and line[-1] != ":"]
+    last = (errors or lines or ["no reason given"])[-1]
+    return f"pip: {last.removeprefix('ERROR: ')}"
 
 
 def _from_url(source: UrlSource) -> _Bytes:
