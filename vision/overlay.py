@@ -34,7 +34,7 @@ _AMBER: Color = (0, 176, 255)
 
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _SAME_OBJECT_IOU = 0.3
-_LEAST_BRIGHT = 120
+_LEAST_BRIGHT = 132
 """So that black is readable on every colour, and every colour on `_DARK`."""
 _FAR_PX = 1 << 20
 
@@ -66,12 +66,10 @@ class Overlay:
 
     Args:
         labels: Names by `class_id`.
-        min_score: Detections below it that no track follows are not drawn.
     """
 
-    def __init__(self, labels: tuple[str, ...], *, min_score: float = 0.0) -> None:
+    def __init__(self, labels: tuple[str, ...]) -> None:
         self._labels = labels
-        self._min_score = min_score
         self._pool = FramePool()
 
     def draw(self, result: Result, hud: Hud) -> NDArray[np.uint8]:
@@ -84,19 +82,17 @@ class Overlay:
         pen = _Pen(buffer)
         fresh = [track for track in result.tracks if not track.frames_since_update]
         stale = [track for track in result.tracks if track.frames_since_update]
-        followed = _followed(result.detections, fresh)
-        shown = followed | (result.detections.score >= self._min_score)
+        found = result.detections
+        loose = found.select(~_followed(found, fresh))
 
         for track in stale:
             pen.stale(track)
-        loose = result.detections.select(shown & ~followed)
         for xyxy, score, class_id in zip(loose.xyxy, loose.score, loose.class_id, strict=True):
             pen.loose(xyxy, float(score), int(class_id), self._label(int(class_id)))
         for track in fresh:
             pen.fresh(track)
-        seen = result.detections.select(shown)
-        if seen.keypoints is not None:
-            pen.keypoints(seen.keypoints, seen.class_id)
+        if found.keypoints is not None:
+            pen.keypoints(found.keypoints, found.class_id)
         pen.finish(hud)
         return frozen_view(buffer)
 
