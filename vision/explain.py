@@ -47,6 +47,9 @@ def problems(
     """
     by_keys: dict[Keys, list[ErrorDetails]] = {}
     for each in error.errors(include_url=False):
+        # pydantic counts only the items that are right.
+        if each["type"] == "too_short" and len(each["input"]) >= each["ctx"]["min_length"]:
+            continue
         by_keys.setdefault(_keys(each, section), []).append(each)
     # A misspelt key is often a missing one too, and the misspelling says more.
     ordered = sorted(by_keys.items(), key=lambda item: item[1][0]["type"] != "extra_forbidden")

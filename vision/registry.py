@@ -87,7 +87,7 @@ def section(
     keys = (*prefix, "type")
     name = data.get("type")
     if not isinstance(name, str):
-        raise where.error(keys, f"name a {kind} here; allowed: {', '.join(sorted(table))}")
+        raise where.error(keys, f"is missing; allowed: {', '.join(sorted(table))}")
     try:
         factory = load(kind, table, name)
     except ConfigError as error:
