@@ -22,15 +22,15 @@ ROOT = Path(__file__).resolve().parent.parent
 FLOORS = {
     "types": {"errors", "naming", "geometry", "detection", "event", "frame"},
     "contracts": {
-        "clock", "config", "config_file", "explain", "interfaces", "model_spec", "origins", "paths",
-        "picture", "preprocess", "stats", "yaml_tree",
+        "clock", "config", "config_file", "explain", "interfaces", "model_spec", "native_log",
+        "origins", "paths", "picture", "preprocess", "stats", "yaml_tree",
     },
     "plug-ins": {
         "sources", "backends", "detectors", "trackers", "outputs", "publishers",
         "models", "litert", "overlay", "rules",
     },
     "line": {"capture", "lane", "pipeline", "publishing", "registry", "runtime"},
-    "composition": {"app", "building"},
+    "composition": {"app", "building", "oneshot"},
     "commands": {"bench", "commands"},
     "front door": {"cli", "__main__"},
 }  # fmt: skip
