@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 from pathlib import Path
@@ -81,14 +82,18 @@ class VideoOutput:
     def close(self) -> None:
         """Finish the file and give it its name."""
         if self._writer is None:
-            self._part.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # `open` has said it
+                self._part.unlink(missing_ok=True)
             return
         self._writer.release()
         self._writer = None
-        if _plays(self._part):
-            self._part.replace(self._path)
-        else:
+        if not _plays(self._part):
             _log.error("recording %s is damaged and does not play: see %s", self._path, self._part)
+            return
+        try:
+            self._part.replace(self._path)
+        except OSError as error:
+            _log.error("recording %s stays %s: %s", self._path, self._part, error.strerror)
 
     def _start(self, image: NDArray[np.uint8]) -> cv2.VideoWriter:
         height, width = (max(_SMALLEST_PX, side) for side in image.shape[:2])
@@ -107,7 +112,10 @@ class VideoOutput:
 
     def _check_room(self, frame_bytes: int) -> None:
         """Raise before the disk is full: FFmpeg itself only loses the frame in silence."""
-        disk = os.statvfs(self._part)
+        try:
+            disk = os.statvfs(self._part)
+        except OSError as error:
+            raise StageError(f"recording {self._part}: {error.strerror}") from error
         needed = frame_bytes + _INDEX_BYTES * self._frames + _SPARE_BYTES
         if disk.f_bavail * disk.f_frsize < needed:
             raise StageError(
