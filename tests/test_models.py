@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import http.server
 import json
 import os
 import shutil
 import signal
+import struct
 import subprocess
 import sys
+import termios
 import threading
 import time
 import zipfile
@@ -147,6 +150,7 @@ def test_sidecar_describes_what_the_file_does_not(home, shared_models, tmp_path)
         ("decoder: blazeface\ninput: {fitt: stretch}\n", "input.fitt: unknown key; did you mean"),
         ("decoder: blazeface\ninput: {std: 0}\n", "input.std: Input should be greater than 0"),
         ("task: detect\n", "decoder: Field required"),
+        ("decodr: blazeface\n", "decodr: unknown key; did you mean 'decoder'?"),
         ("", "not a mapping"),
         ("- decoder\n", "not a mapping"),
         ("decoder: [\n", "mine.yaml:2: no YAML"),
@@ -477,7 +481,7 @@ def installed(root, tmp_path):
     shutil.copy(root / "main.py", site)
     catalogue = load_catalogue().model_dump()
 
-    def start(url, *arguments, before=()):
+    def start(url, *arguments, before=(), stderr=subprocess.PIPE):
         """The catalogue of this copy says that `face-short` is at `url`."""
         catalogue["models"]["face-short"] |= _asset(UrlSource(kind="url", url=url)).model_dump()
         (data / "catalog.yaml").write_text(json.dumps(catalogue))  # JSON is YAML
@@ -486,7 +490,7 @@ def installed(root, tmp_path):
         return subprocess.Popen(
             [*before, sys.executable, site / "main.py", "models", *arguments],
             env=environment, cwd=tmp_path, text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            stdout=subprocess.PIPE, stderr=stderr,
         )  # fmt: skip
 
     start.folder = tmp_path / "data" / "vision" / "models"
@@ -499,6 +503,19 @@ def test_pull_command(installed, serve):
     target = installed.folder / "x.tflite"
     assert (child.returncode, out, err) == (0, f"face-short: {target}\n", "")
     assert target.read_bytes() == BODY
+
+
+@pytest.mark.parametrize(("options", "shown"), [((), True), (("--quiet",), False)])
+def test_progress_is_for_terminals(installed, serve, options, shown):
+    ours, theirs = os.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", 30, 90, 0, 0))
+    with os.fdopen(ours, "rb", buffering=0) as terminal:
+        with os.fdopen(theirs, "wb") as stderr:
+            child = installed(serve("whole").url, "pull", "face-short", *options, stderr=stderr)
+            child.communicate(timeout=60)
+            stderr.write(b"end")
+        assert child.returncode == 0
+        assert (b"face-short: 100%" in terminal.read(100_000)) is shown
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

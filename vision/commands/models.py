@@ -11,8 +11,9 @@ import click
 from vision import paths
 from vision.errors import ModelError, UsageError
 from vision.models.catalogue import find, load_catalogue
-from vision.models.entries import Asset, ModelEntry, nearest
+from vision.models.entries import Asset, ModelEntry
 from vision.models.metadata import read_metadata
+from vision.naming import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

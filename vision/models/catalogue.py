@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 from vision import paths
 from vision.errors import ModelError
 from vision.model_spec import InputSpec, ModelSpec
-from vision.models.entries import Asset, Catalogue, Sidecar, load, nearest
+from vision.models.entries import Asset, Catalogue, Sidecar, load
 from vision.models.metadata import Metadata, read_metadata
+from vision.naming import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

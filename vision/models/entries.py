@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import yaml
@@ -10,9 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from vision.errors import ModelError
 from vision.model_spec import InputSpec
+from vision.naming import nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from pathlib import Path
 
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the one in C where PyYAML has it
@@ -105,15 +104,9 @@ def load(path: Path, model: type[_Model]) -> _Model:
         raise ModelError(f"{path}: no YAML: {str(error).splitlines()[0]}") from error
 
 
-def nearest(name: str, allowed: Iterable[str]) -> str:
-    """Return `; did you mean …?` or `; allowed: …` for an error about `name`."""
-    names = sorted(allowed)
-    close = difflib.get_close_matches(name, names, n=1)
-    return f"; did you mean {close[0]!r}?" if close else f"; allowed: {', '.join(names)}"
-
-
 def _first_problem(error: ValidationError, model: type[BaseModel]) -> str:
-    problem = error.errors()[0]
+    # A misspelt key is often a missing one too, and the misspelling says more.
+    problem = min(error.errors(), key=lambda each: each["type"] != "extra_forbidden")
     key = ".".join(map(str, problem["loc"]))
     if problem["type"] != "extra_forbidden":
         return f"{key}: {problem['msg']}" if key else "not a mapping of keys to values"
