@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import cv2
 
 from vision.building import Checked, build_models
-from vision.errors import EXIT_INTERNAL, StageError
+from vision.errors import EXIT_INTERNAL, StageError, VisionError
 from vision.overlay import Overlay
 from vision.pipeline import Line, Parts
 from vision.publishing import Publishing
@@ -23,6 +23,8 @@ from vision.runtime.worker import Crew
 
 if TYPE_CHECKING:
     from types import FrameType
+
+    from vision.runtime.worker import Worker
 
 _log = logging.getLogger(__name__)
 
@@ -90,13 +92,11 @@ class App:
         return self.summary(time.monotonic() - started)
 
     def _raise_failures(self, stuck: list[str]) -> None:
-        errors = [worker.error for worker in self.crew.failed if worker.error is not None]
+        errors = [_told(worker) for worker in self.crew.failed]
+        if stuck:
+            errors.append(StageError(f"did not stop within {_STOP_S} s: {', '.join(stuck)}"))
         for error in errors[1:]:
             _log.error("%s", error)
-        if stuck:
-            for error in errors:
-                _log.error("%s", error)
-            raise StageError(f"did not stop within {_STOP_S} s: {', '.join(stuck)}")
         if errors:
             raise errors[0]
 
@@ -123,6 +123,16 @@ class App:
                 for publishing in self._publishing
             },
         }
+
+
+def _told(worker: Worker) -> VisionError:
+    """Return a worker's error as one for people."""
+    error = worker.error
+    if isinstance(error, VisionError):
+        return error
+    told = StageError(f"{worker.name} failed: {type(error).__name__}: {error}")
+    told.__cause__ = error
+    return told
 
 
 def _parts(checked: Checked, camera: str) -> Parts:

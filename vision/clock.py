@@ -34,12 +34,18 @@ class FrameClock:
     Live, a frame is stamped when its turn has come, after waiting for it. Otherwise
     its time is its position in the file, so that the same file gives the same tracks
     and events however fast it is read.
+
+    Args:
+        fps: Frames a second.
+        live: Whether to keep to that rate.
+        file_unix_ns: The file's modification time, which stands for the moment of its
+            first frame.
     """
 
-    def __init__(self, fps: float, *, live: bool) -> None:
+    def __init__(self, fps: float, *, live: bool, file_unix_ns: int = 0) -> None:
         self._fps = fps
         self._pacer = Pacer(fps) if live else None
-        self._start_ns, self._start_unix_ns = time.monotonic_ns(), time.time_ns()
+        self._start_ns, self._start_unix_ns = time.monotonic_ns(), file_unix_ns
 
     def stamp(self, frame_id: int) -> tuple[int, int, int]:
         """Return `captured_ns`, `unix_ns` and `read_ns` of a frame just read."""

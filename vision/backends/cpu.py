@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict
 
 from vision.errors import BackendError, ConfigError, ModelError
 from vision.interfaces import BackendInfo, TensorSpec
+from vision.native_log import without_chatter
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -49,8 +50,9 @@ class CpuBackend:
     def __init__(self, config: CpuConfig, *, spec: ModelSpec) -> None:
         threads = min(config.threads or cores(), cores())  # more than cores collapses
         try:
-            interpreter = interpreter_class()(model_path=str(spec.path), num_threads=threads)
-            interpreter.allocate_tensors()
+            with without_chatter():
+                interpreter = interpreter_class()(model_path=str(spec.path), num_threads=threads)
+                interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             raise ModelError(f"{spec.path}: the interpreter refuses it: {error}") from error
         self._interpreter: Any = interpreter
@@ -124,11 +126,9 @@ def cpu_name() -> str:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
         lines = []
-    for line in lines:
-        key, _, value = line.partition(":")
-        if key.strip().lower() in ("model name", "model"):
-            return value.strip()
-    return platform.machine()
+    told = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
+    # x86 tells the processor, Arm at best the board.
+    return told.get("model name") or told.get("Model") or platform.machine()
 
 
 def _tensor_spec(detail: Mapping[str, Any]) -> TensorSpec:

@@ -49,6 +49,12 @@ class FolderSource:
                 f"camera {self._camera}: no pictures in {path} "
                 f"(looked for {', '.join(sorted(SUFFIXES))})"
             )
+        first = self._pictures[0]
+        self._clock = FrameClock(
+            self._config.fps,
+            live=self.live,
+            file_unix_ns=first.stat().st_mtime_ns if first.exists() else 0,
+        )
 
     def read(self) -> Frame:
         """Return the next picture; raises EndOfStream, or SourceError if it is damaged."""

@@ -44,7 +44,11 @@ class StillSource:
 
     def open(self) -> None:
         """Load the picture; raises SourceError."""
-        self._picture = read_picture(Path(self._config.path))
+        path = Path(self._config.path)
+        self._picture = read_picture(path)
+        self._clock = FrameClock(
+            self._config.fps, live=self.live, file_unix_ns=path.stat().st_mtime_ns
+        )
 
     def read(self) -> Frame:
         """Return the next frame, waiting for its time where the camera is live."""

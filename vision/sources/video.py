@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import cv2
@@ -48,20 +49,20 @@ class VideoSource:
         """Open the file; raises SourceError."""
         path = Path(self._config.path)
         try:
-            with path.open("rb") as file:
-                empty = not file.read(1)
+            with path.open("rb") as file:  # to have the system's reason where it cannot be read
+                status = os.stat(file.fileno())
         except OSError as error:
             raise SourceError(f"camera {self._camera}: {path}: {error.strerror}") from error
-        capture = None if empty else cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
-        if capture is None or not capture.isOpened():
+        capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
+        if not capture.isOpened():
             raise SourceError(
-                f"camera {self._camera}: {path} is {'empty' if empty else 'no video'}"
-                f"; give a video file, a folder of pictures or still:PICTURE"
+                f"camera {self._camera}: {path} is {'no video' if status.st_size else 'empty'}; "
+                f"give a video file, a folder of pictures or still:PICTURE"
             )
         self._capture = capture
         own_fps = capture.get(cv2.CAP_PROP_FPS)
         fps = self._config.fps or (own_fps if 0 < own_fps <= _MAX_FPS else _DEFAULT_FPS)
-        self._clock = FrameClock(fps, live=self.live)
+        self._clock = FrameClock(fps, live=self.live, file_unix_ns=status.st_mtime_ns)
         self._size_wh = (
             int(capture.get(cv2.CAP_PROP_FRAME_WIDTH)),
             int(capture.get(cv2.CAP_PROP_FRAME_HEIGHT)),
