@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import itertools
 import json
 import os
 import time
@@ -20,7 +22,7 @@ class Event:
     """Something that the rules noticed, before anyone is told.
 
     Attributes:
-        event_id: Time-ordered and unique across restarts (UUID version 7).
+        event_id: Time-ordered and unique across restarts (see `new_event_id`).
         type: `vision.object.new` and so on.
         camera: The camera's name.
         subject: `<camera>/<track_id>`.
@@ -57,14 +59,38 @@ class Record:
     body: bytes
 
 
-def new_event_id(unix_ms: int | None = None) -> str:
-    """Return a UUID version 7 (RFC 9562, section 5.7): 48 bits of time, 74 random."""
-    now_ms = time.time_ns() // 1_000_000 if unix_ms is None else unix_ms
-    raw = bytearray((now_ms & (1 << 48) - 1).to_bytes(6, "big") + os.urandom(10))
-    raw[6] = raw[6] & 0x0F | 0x70
-    raw[8] = raw[8] & 0x3F | 0x80
-    digits = raw.hex()
-    return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
+# Ids follow the monotonic clock from a wall-clock start: a clock set back in mid-run
+# must not bring ids that sort before those already sent. The counter takes the 42 bits
+# that RFC 9562 (section 6.2, method 1) allows; it starts in their lower quarter and
+# cannot come round.
+_STARTED_NS = time.time_ns() - time.monotonic_ns()
+_COUNTER = itertools.count(int.from_bytes(os.urandom(5), "big"))
+_TIME_ERROR = 5
+
+
+def new_event_id() -> str:
+    """Return a UUID version 7 (RFC 9562): 48 bits of time, a 42-bit count, 32 random.
+
+    Each sorts after all that this process was given before, in one millisecond too.
+    """
+    now_ms = (_STARTED_NS + time.monotonic_ns()) // 1_000_000
+    count = next(_COUNTER)
+    high, low = 0x7000 | count >> 30 & 0xFFF, 0x80000000 | count & 0x3FFFFFFF
+    rest = f"{low:08x}{os.urandom(4).hex()}"
+    digits = f"{now_ms & (1 << 48) - 1:012x}"
+    return f"{digits[:8]}-{digits[8:]}-{high:04x}-{rest[:4]}-{rest[4:]}"
+
+
+def clock_synced() -> bool | None:
+    """Return whether a time service has set this machine's clock; None where nobody knows.
+
+    Asks the kernel (adjtimex(2), which reads only), whatever the service is called.
+    """
+    try:
+        state = ctypes.CDLL(None).adjtimex(ctypes.create_string_buffer(256))
+    except (AttributeError, OSError):
+        return None
+    return None if state < 0 else state != _TIME_ERROR
 
 
 def rfc3339(unix_ns: int) -> str:
@@ -95,4 +121,4 @@ def to_record(
         },
     }
     text = json.dumps(body, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    return Record(event.event_id, sequence, event.camera, event.type, text.encode())
+    return Record(event.event_id, sequence, event.camera, event.type, text.encode(errors="replace"))

@@ -1,0 +1,1 @@
+"""Where events go: one kind of receiver a file."""

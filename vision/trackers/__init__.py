@@ -1,0 +1,1 @@
+"""How boxes become tracks: one way a file."""
