@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _Model = TypeVar("_Model", bound=BaseModel)
 _MAX_BYTES = 256 * 1024
-_LONG_INDEX = 5
+_INDEX_DIGITS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +129,7 @@ def _step(container: Any, part: str, place: str) -> str | int:
         return part
     if not isinstance(container, list):
         raise ConfigError(f"{place}: {part!r} is below a value that is no mapping and no list")
-    index = int(part) if part.isascii() and part.isdecimal() and len(part) < _LONG_INDEX else -1
+    index = int(part) if part.isascii() and part.isdecimal() and len(part) <= _INDEX_DIGITS else -1
     if not 0 <= index <= len(container):
         raise ConfigError(
             f"{place}: {part!r} is no item of the list; allowed: 0 to {len(container)}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 from vision.naming import nearest
@@ -97,15 +98,15 @@ def _other(error: ErrorDetails) -> str:
     if error["type"] == "value_error":
         return str(context["error"])
     if error["type"] in {"too_short", "too_long"}:
-        limit = context.get("min_length", context.get("max_length"))
-        few = "at least" if error["type"] == "too_short" else "at most"
-        return f"needs {few} {limit} items, has {context['actual_length']}"
+        fewest, most = context.get("min_length"), context.get("max_length")
+        wanted = f"{fewest} or more" if error["type"] == "too_short" else f"{most} or fewer"
+        return f"needs {wanted} items, has {context['actual_length']}"
     return error["msg"].replace("String should have", "must have")
 
 
 def _shown(value: Any) -> str:
     if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
+        return json.dumps(value)
     if isinstance(value, list | dict):
         return _WANTED[f"{type(value).__name__}_type"]
     # A long text is not cut, since a cut secret could not be recognised and hidden.

@@ -110,8 +110,9 @@ def _compose(text: str, place: Callable[[int], str]) -> yaml.Node | None:
         raise ConfigError(_syntax_error(error, text, place)) from None
     except RecursionError:
         raise ConfigError(f"{place(1)}: more than {_MAX_DEPTH} levels deep") from None
-    except (ValueError, OverflowError) as error:  # PyYAML's own conversions, as of \UFFFFFFFF
-        raise ConfigError(f"{place(loader.line + 1)}: not YAML: {error}") from None
+    except (ValueError, OverflowError):  # PyYAML's own conversions, as of \UFFFFFFFF
+        line = loader.line + 1
+        raise ConfigError(f"{place(line)}: not YAML: a character or number out of range") from None
 
 
 def _syntax_error(error: yaml.MarkedYAMLError, text: str, place: Callable[[int], str]) -> str:
