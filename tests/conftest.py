@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import os
 import threading
 from pathlib import Path
 
@@ -34,6 +33,29 @@ def shared_models() -> Path:
     return _shared("models")
 
 
+@pytest.fixture
+def one_shot():
+    """Run a catalogue model on a picture: `one_shot("face-short", image)` gives Detections."""
+    loaded = {}
+
+    def detect(name, image, min_score=0.5):
+        from vision.building import load_detector
+        from vision.config import DetectorConfig, InferenceConfig
+
+        if name not in loaded:
+            own = DetectorConfig(model=name, min_score=min_score)
+            loaded[name] = load_detector(own, InferenceConfig(backend="cpu", threads=1))
+        backend, detector, preprocess = loaded[name]
+        letterbox = preprocess(image, backend.input_view(0))
+        backend.submit(0)
+        height, width = image.shape[:2]
+        return detector.decode(backend.collect(0), letterbox, (width, height))
+
+    yield detect
+    for backend, _, _ in loaded.values():
+        backend.close()
+
+
 @pytest.fixture(autouse=True)
 def _leaves_nothing_behind():
     """Fail a test that leaks a thread or an open file."""
@@ -51,11 +73,11 @@ def _leaves_nothing_behind():
 def _open_files() -> set[str]:
     """Return what this process holds open: descriptor and target, devices aside."""
     found = set()
-    for entry in os.listdir("/proc/self/fd"):
+    for entry in Path("/proc/self/fd").iterdir():
         try:
-            target = os.readlink(f"/proc/self/fd/{entry}")
+            target = str(entry.readlink())
         except OSError:
             continue  # the descriptor of the listing itself
         if not target.startswith(("/dev/", "/proc/")):
-            found.add(f"{entry} {target}")
+            found.add(f"{entry.name} {target}")
     return found

@@ -70,8 +70,6 @@ def test_clipped_boxes_lie_in_the_frame_and_have_area(boxes, size_wh):
 
 def test_detections_say_what_shape_was_expected():
     with pytest.raises(ValueError, match=r"score: expected shape \(2,\) float32, got \(3,\)"):
-        Detections(
-            np.zeros((2, 4), np.float32), np.zeros(3, np.float32), np.zeros(2, np.int32)
-        )
+        Detections(np.zeros((2, 4), np.float32), np.zeros(3, np.float32), np.zeros(2, np.int32))
     with pytest.raises(ValueError, match="float64"):
         Detections(np.zeros((2, 4)), np.zeros(2, np.float32), np.zeros(2, np.int32))

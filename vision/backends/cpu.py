@@ -60,7 +60,7 @@ class CpuBackend:
         self.inputs = tuple(_tensor_spec(detail) for detail in inputs)
         self.outputs = tuple(_tensor_spec(detail) for detail in outputs)
         # Functions, not views: a living view makes the interpreter refuse to run.
-        self._input = interpreter.tensor(inputs[0]["index"])
+        self._input: Any = interpreter.tensor(inputs[0]["index"])
         self._output_views = [interpreter.tensor(detail["index"]) for detail in outputs]
         self._slots = [np.zeros(self.inputs[0].shape, self.inputs[0].dtype) for _ in range(_SLOTS)]
         self._results = [np.empty(t.shape, t.dtype) for t in self.outputs]
@@ -96,7 +96,7 @@ class CpuBackend:
 
     def close(self) -> None:
         """Free the interpreter."""
-        self._interpreter = None
+        self._interpreter = self._input = None  # each holds the interpreter
         self._output_views = []
 
 

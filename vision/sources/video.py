@@ -50,7 +50,7 @@ class VideoSource:
         path = Path(self._config.path)
         try:
             with path.open("rb") as file:  # to have the system's reason where it cannot be read
-                status = os.stat(file.fileno())
+                status = os.fstat(file.fileno())
         except OSError as error:
             raise SourceError(f"camera {self._camera}: {path}: {error.strerror}") from error
         capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
