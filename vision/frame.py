@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -97,8 +97,8 @@ class FramePool:
         return len(self._buffers)
 
 
-def frozen_view(buffer: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return a read-only view of `buffer`."""
-    view = buffer.view()
+def frozen_view(picture: NDArray[Any]) -> NDArray[np.uint8]:
+    """Return a read-only view of a uint8 picture (OpenCV's stubs do not tell its dtype)."""
+    view: NDArray[np.uint8] = picture.view()
     view.flags.writeable = False
     return view

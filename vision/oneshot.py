@@ -13,6 +13,7 @@ from vision.building import source_section
 from vision.config import CameraConfig
 from vision.errors import EndOfStream, SourceError, StageError
 from vision.frame import Result
+from vision.origins import Origins
 from vision.overlay import Overlay
 from vision.picture import SUFFIXES
 
@@ -35,7 +36,7 @@ def frames(name: str) -> Iterator[tuple[str, Frame]]:
             yield from frames(str(picture))
         return
     section = source_section(CameraConfig(source=name, live=False))
-    plug_in, own = registry.section("source", registry.SOURCES, section, lambda *_: name, ())
+    plug_in, own = registry.section("source", registry.SOURCES, section, Origins(), (name,))
     source = plug_in(own, camera="input")
     source.open()
     try:
@@ -129,7 +130,7 @@ class Saver:
 
     def write(self, source: Path, result: Result) -> None:
         """Draw `result` and write it under the source's name."""
-        image = self._overlay.draw(result, None)
+        image = self._overlay.draw(result)
         if source.suffix.lower() in SUFFIXES:
             target = self._folder / source.name
             if not cv2.imwrite(str(target), image):

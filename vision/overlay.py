@@ -72,8 +72,10 @@ class Overlay:
         self._labels = labels
         self._pool = FramePool()
 
-    def draw(self, result: Result, hud: Hud) -> NDArray[np.uint8]:
+    def draw(self, result: Result, hud: Hud | None = None) -> NDArray[np.uint8]:
         """Return a drawn copy of the frame, (H, W, 3) uint8 BGR, read-only.
+
+        Without a `hud` the corner stays free.
 
         Its memory is used again once nobody holds the picture or a view of it.
         """
@@ -93,7 +95,9 @@ class Overlay:
             pen.fresh(track)
         if found.keypoints is not None:
             pen.keypoints(found.keypoints, found.class_id)
-        pen.finish(hud)
+        pen.labels()
+        if hud is not None:
+            pen.corner(hud)
         return frozen_view(buffer)
 
     def _label(self, class_id: int) -> str:
@@ -162,12 +166,15 @@ class _Pen:
                 cv2.circle(self._picture, dot, radius + 1, _DARK, cv2.FILLED)
                 cv2.circle(self._picture, dot, radius, _color(class_id), cv2.FILLED)
 
-    def finish(self, hud: Hud) -> None:
-        """Put the labels and the corner on top."""
+    def labels(self) -> None:
+        """Put the labels on top."""
         for (x, y, *_), tiles in self._labels:
             total = sum(tile.shape[1] for tile in tiles)
             left = max(0, min(x, self._size_wh[0] - total))
             self._row(tiles, left, max(0, y - self._text_px))
+
+    def corner(self, hud: Hud) -> None:
+        """Say in the corner what `hud` knows."""
         fps = f"{hud.fps:.0f} fps" if hud.fps >= 10 else f"{hud.fps:.1f} fps"  # noqa: PLR2004
         texts = (fps, hud.backend, f"{hud.age_ms:.0f} ms")
         tiles = [self._tile(text, _DARK, _WHITE) for text in texts]

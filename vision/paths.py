@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
 _CHECKOUT = Path(__file__).resolve().parent.parent
@@ -37,4 +38,9 @@ def cache_dir() -> Path:
 
 def _xdg(variable: str, default: str) -> Path:
     base = os.environ.get(variable)
-    return (Path(base) if base else Path.home() / default) / "vision"
+    if base:
+        return Path(base) / "vision"
+    try:
+        return Path.home() / default / "vision"
+    except RuntimeError:  # a service user without a home
+        return Path(tempfile.gettempdir()) / f"vision-{os.getuid()}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -36,4 +36,4 @@ def read_picture(path: Path) -> NDArray[np.uint8]:
         raise SourceError(f"{path}: {error.err or 'too large'}; give a smaller picture") from error
     if image is None:
         raise SourceError(f"{path} is not a picture, or is damaged")
-    return frozen_view(cast("NDArray[np.uint8]", image))
+    return frozen_view(image)

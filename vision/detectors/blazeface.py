@@ -115,7 +115,9 @@ class BlazeFace:
         if not candidates.size:
             return Detections.empty()
         raw = outputs[self._regressors][0, candidates]
-        score = 1 / (1 + np.exp(-np.clip(logits[candidates], -_LOGIT_LIMIT, _LOGIT_LIMIT)))
+        score: NDArray[np.float32] = np.reciprocal(
+            1 + np.exp(-np.clip(logits[candidates], -_LOGIT_LIMIT, _LOGIT_LIMIT))
+        )
         points = self._points(raw, self._centres[candidates])
         blended, scores = weighted_suppression(points, score, _IOU)
         strong = scores >= self._min_score

@@ -105,10 +105,10 @@ class Worker:
             self._leave()
 
     def _leave(self) -> None:
-        for mailbox in self._takes:
-            mailbox.close()
-        for mailbox in self._gives:
-            mailbox.done()
+        for taken in self._takes:
+            taken.close()
+        for given in self._gives:
+            given.done()
 
 
 class Crew:
