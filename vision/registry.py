@@ -22,6 +22,8 @@ SOURCES = {
 }
 BACKENDS = {
     "cpu": "vision.backends.cpu:CpuBackend",
+    "gpu": "vision.backends.gpu:GpuBackend",
+    "delegate": "vision.backends.delegate:DelegateBackend",
 }
 DETECTORS = {
     "blazeface": "vision.detectors.blazeface:BlazeFace",
