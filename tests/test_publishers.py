@@ -196,9 +196,20 @@ def size_of(folder):
     return size
 
 
+def test_no_line_crosses_a_page_so_that_no_kill_can_cut_it(own, events):
+    own.publish(records(0, 200, size=640))
+    own.publish([record(n, 600 + n % 50) for n in range(200, 400)])
+    end = 0
+    for line in events.read_bytes().splitlines(keepends=True):
+        start, end = end, end + len(line)
+        assert start // 4096 == (end - 1) // 4096
+    assert numbers(events) == list(range(400))
+    assert end < 400 * 641 * 1.1
+
+
 @pytest.mark.parametrize("max_bytes", [64 << 20, 20_000])
 def test_sigkill_at_any_moment_leaves_whole_lines(tmp_path, max_bytes):
-    for attempt in range(12):
+    for attempt in range(8):
         path = tmp_path / str(attempt) / "e.jsonl"
         with subprocess.Popen(
             [sys.executable, "-c", WRITER, str(ROOT), str(path), str(max_bytes)],
