@@ -43,8 +43,8 @@ class JsonlPublisher:
     """Appends each event as a line.
 
     A line is written as a whole or taken back, and a batch that failed half way goes on
-    where it stopped when it is given again: no half line, no event twice. Only a power
-    cut can tear the last line; `open` takes it off again.
+    where it stopped when it is given again: no half line, no event twice. A kill tears no
+    line shorter than a page (see `_line`); one torn by a power cut is taken off by `open`.
 
     The file is locked (flock) while it is written: two writers would take back each
     other's lines.
