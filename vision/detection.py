@@ -11,15 +11,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-def _check(name: str, array: NDArray[Any], shape: tuple[int | None, ...], dtype: type) -> None:
-    fits = array.ndim == len(shape) and all(
-        want is None or want == have for want, have in zip(shape, array.shape, strict=True)
-    )
-    if not fits or array.dtype != dtype:
-        expected = tuple("any" if n is None else n for n in shape)
+_FLOAT = np.dtype(np.float32)
+_INT = np.dtype(np.int32)
+
+
+def _check(name: str, array: NDArray[Any], shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+    if array.shape != shape or array.dtype != dtype:
         raise ValueError(
-            f"{name}: expected shape {expected} {np.dtype(dtype).name}, "
-            f"got {array.shape} {array.dtype.name}"
+            f"{name}: expected shape {shape} {dtype.name}, got {array.shape} {array.dtype.name}"
         )
 
 
@@ -44,11 +43,12 @@ class Detections:
 
     def __post_init__(self) -> None:
         n = len(self.xyxy)
-        _check("xyxy", self.xyxy, (n, 4), np.float32)
-        _check("score", self.score, (n,), np.float32)
-        _check("class_id", self.class_id, (n,), np.int32)
+        _check("xyxy", self.xyxy, (n, 4), _FLOAT)
+        _check("score", self.score, (n,), _FLOAT)
+        _check("class_id", self.class_id, (n,), _INT)
         if self.keypoints is not None:
-            _check("keypoints", self.keypoints, (n, None, 2), np.float32)
+            k = self.keypoints.shape[1] if self.keypoints.ndim > 1 else 0
+            _check("keypoints", self.keypoints, (n, k, 2), _FLOAT)
 
     def __len__(self) -> int:
         return len(self.xyxy)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,6 +23,8 @@ class Letterbox:
     scale_y: float
     pad_x: float
     pad_y: float
+    _scale: NDArray[np.float32] = field(init=False, repr=False, compare=False)
+    _pad: NDArray[np.float32] = field(init=False, repr=False, compare=False)
 
     @staticmethod
     def fit(size_wh: tuple[int, int], input_wh: tuple[int, int]) -> Letterbox:
@@ -45,19 +47,20 @@ class Letterbox:
         """Fill the input, ratio or not."""
         return Letterbox(input_wh[0] / size_wh[0], input_wh[1] / size_wh[1], 0.0, 0.0)
 
+    def __post_init__(self) -> None:
+        # Made once for each size of frame, used at every one.
+        scale = np.array((self.scale_x, self.scale_y), np.float32)
+        object.__setattr__(self, "_scale", scale)
+        object.__setattr__(self, "_pad", np.array((self.pad_x, self.pad_y), np.float32))
+
     def forward(self, points: NDArray[np.float32]) -> NDArray[np.float32]:
         """Map (..., 2) frame pixels to input pixels."""
-        return points * self._scale() + self._pad()
+        return points * self._scale + self._pad
 
     def inverse(self, points: NDArray[np.float32]) -> NDArray[np.float32]:
         """Map (..., 2) input pixels to frame pixels."""
-        return (points - self._pad()) / self._scale()
-
-    def _scale(self) -> NDArray[np.float32]:
-        return np.array((self.scale_x, self.scale_y), np.float32)
-
-    def _pad(self) -> NDArray[np.float32]:
-        return np.array((self.pad_x, self.pad_y), np.float32)
+        mapped: NDArray[np.float32] = (points - self._pad) / self._scale
+        return mapped
 
 
 def area(xyxy: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -83,8 +86,6 @@ def clip_to_frame(
     xyxy: NDArray[np.float32], size_wh: tuple[int, int]
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Clip (N, 4) boxes to the frame; also return the (N,) mask of those that have area left."""
-    width, height = size_wh
-    limits = np.array((width, height, width, height), np.float32)
-    clipped = np.clip(xyxy, 0, limits)
-    kept = (clipped[:, 2] > clipped[:, 0]) & (clipped[:, 3] > clipped[:, 1])
-    return clipped, kept
+    clipped = np.minimum(np.maximum(xyxy, np.float32(0)), np.array(size_wh * 2, np.float32))
+    sides = clipped[:, 2:] > clipped[:, :2]
+    return clipped, sides[:, 0] & sides[:, 1]

@@ -51,7 +51,9 @@ class Lane:
         self.backend = backend
         self._detector = detector
         self._preprocess = preprocessor
-        self._class_ids = class_ids
+        # None where the model's classes are the line's: one model on the camera.
+        same = np.array_equal(class_ids, np.arange(len(class_ids)))
+        self._class_ids = None if same else class_ids
         self._max_detections = max_detections
         self._free: Mailbox[int] = Mailbox(f"{name} slots", backend.slots, latest=False)
         for slot in range(backend.slots):
@@ -80,11 +82,9 @@ class Lane:
     ) -> Detections:
         """Return boxes with the line's class ids."""
         found = self._detector.decode(outputs, written.letterbox, size_wh)
-        if not len(found):
-            return found
-        class_id = self._class_ids[found.class_id]
-        found = Detections(found.xyxy, found.score, class_id, found.keypoints)
-        if (class_id < 0).any():
+        if self._class_ids is not None and len(found):
+            class_id = self._class_ids[found.class_id]
+            found = Detections(found.xyxy, found.score, class_id, found.keypoints)
             found = found.select(class_id >= 0)
         if self._max_detections is not None and len(found) > self._max_detections:
             best = np.argsort(-found.score, kind="stable")[: self._max_detections]

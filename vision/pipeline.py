@@ -152,11 +152,12 @@ class Line:
         tracks = tuple(self.parts.tracker.update(found, frame.captured_ns))
         events = self.parts.rules.update(frame, tracks)
         timings_ns["track"] = time.monotonic_ns() - started_ns
-        shown = found.select(found.score >= self.parts.min_score[found.class_id])
         self._last = frame
         self._account(timings_ns)
         self._send(events, timings_ns)
         if self.parts.outputs:
+            strong = found.score >= self.parts.min_score[found.class_id]
+            shown = found if strong.all() else found.select(strong)
             self._results.put(Result(frame, shown, tracks, events, timings_ns))
         self.stats.record("capture_to_result", time.monotonic_ns() - frame.read_ns)
 

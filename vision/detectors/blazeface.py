@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from vision.model_spec import ModelSpec
 
 _VALUES = 16  # box x, y, w, h, then six keypoints x, y
-_LOGIT_LIMIT = 100.0
+_LOGIT_LIMIT = np.float32(100)
 _IOU = 0.3  # boxes that overlap the best by more are blended into it
 
 
@@ -114,30 +114,24 @@ class BlazeFace:
         candidates = np.flatnonzero(logits >= self._min_logit)
         if not candidates.size:
             return Detections.empty()
-        raw = outputs[self._regressors][0, candidates]
-        score: NDArray[np.float32] = np.reciprocal(
-            1 + np.exp(-np.clip(logits[candidates], -_LOGIT_LIMIT, _LOGIT_LIMIT))
-        )
-        points = self._points(raw, self._centres[candidates])
+        points = self._points(outputs[self._regressors][0, candidates], self._centres[candidates])
+        limited = np.minimum(logits[candidates], _LOGIT_LIMIT)
+        score: NDArray[np.float32] = np.float32(1) / (np.float32(1) + np.exp(-limited))
         blended, scores = weighted_suppression(points, score, _IOU)
-        strong = scores >= self._min_score
-        in_frame = letterbox.inverse(blended[strong])
-        xyxy, inside = clip_to_frame(in_frame[:, :2].reshape(-1, 4), size_wh)
-        return Detections(
-            xyxy[inside],
-            scores[strong][inside],
-            np.zeros(int(inside.sum()), np.int32),
-            in_frame[inside, 2:],
-        )
+        in_frame = letterbox.inverse(blended)
+        xyxy, kept = clip_to_frame(in_frame[:, :2].reshape(-1, 4), size_wh)
+        kept &= scores >= self._min_score
+        found = Detections(xyxy, scores, np.zeros(len(scores), np.int32), in_frame[:, 2:])
+        return found if kept.all() else found.select(kept)
 
     @staticmethod
     def _points(raw: NDArray[np.float32], centres: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return (N, 8, 2) input pixels: top left, bottom right, six keypoints."""
         pairs = raw.reshape(len(raw), -1, 2)
-        points = np.empty_like(pairs)
-        centre, half = pairs[:, 0] + centres, pairs[:, 1] / 2
-        points[:, 0], points[:, 1] = centre - half, centre + half
-        points[:, 2:] = pairs[:, 2:] + centres[:, None]
+        points = pairs + centres[:, None]
+        half = pairs[:, 1] * np.float32(0.5)
+        np.add(points[:, 0], half, out=points[:, 1])
+        points[:, 0] -= half
         return points
 
 
@@ -174,17 +168,17 @@ def weighted_suppression(
     """
     order = np.argsort(-score, kind="stable")
     points, score = points[order], score[order]
-    overlaps = iou_matrix(points[:, :2].reshape(-1, 4), points[:, :2].reshape(-1, 4)) > iou
+    xyxy = points[:, :2].reshape(-1, 4)
+    overlaps = iou_matrix(xyxy, xyxy) > iou
+    np.fill_diagonal(overlaps, val=True)  # an empty box overlaps nothing, not even itself
     left = np.ones(len(points), np.bool_)
-    blended: list[NDArray[np.float32]] = []
-    kept: list[int] = []
-    for best in range(len(points)):
-        if not left[best]:
-            continue
-        group = left & overlaps[best]
-        group[best] = True  # an empty box overlaps nothing, not even itself
-        weights = score[group] / score[group].sum()
-        blended.append(np.tensordot(weights, points[group], axes=1))
-        kept.append(best)
-        left &= ~group
-    return np.stack(blended).astype(np.float32), score[kept].astype(np.float32)
+    best: list[int] = []
+    groups: list[NDArray[np.bool_]] = []
+    while left.any():
+        best.append(int(left.argmax()))
+        groups.append(left & overlaps[best[-1]])
+        left ^= groups[-1]
+    weights = np.stack(groups) * score
+    weights /= weights.sum(axis=1, keepdims=True)
+    blended = weights @ points.reshape(len(points), -1)
+    return blended.reshape(-1, *points.shape[1:]), score[best]
