@@ -24,7 +24,7 @@ def assign(gain: NDArray[Any]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
         Row and column indices of the pairs, each (K,), by row.
     """
     n, m = gain.shape
-    if not n * m:
+    if not gain.any():
         return np.empty(0, np.intp), np.empty(0, np.intp)
     # Staying alone costs nothing: each row has a column of its own for that.
     cost = np.hstack((np.where(gain > 0, -gain, 1), 1 - np.eye(n))).astype(np.float64)

@@ -183,6 +183,10 @@ class KalmanTracker:
 
     def _start(self, boxes: Detections, found: NDArray[np.intp], captured_ns: int) -> None:
         """Make tracks of the boxes `found`; forget the beginnings that were not seen again."""
+        old = self._tracks
+        self._tracks = old[(old["missed"] == 0) | (old["hits"] >= _CONFIRMED_HITS)]
+        if not len(found):
+            return
         new = np.zeros(len(found), _TRACKS)
         new["track_id"] = self._started + 1 + np.arange(len(found))
         new["class_id"], new["score"] = boxes.class_id[found], boxes.score[found]
@@ -191,9 +195,7 @@ class KalmanTracker:
         new["at_variance"] = (_JITTER * _side_px(new["at"])) ** 2
         new["speed_variance"] = (_FIRST_SPEED * _side_px(new["at"])) ** 2
         self._started += len(found)
-        old = self._tracks
-        kept = (old["missed"] == 0) | (old["hits"] >= _CONFIRMED_HITS)
-        self._tracks = np.concatenate((old[kept], new))
+        self._tracks = np.concatenate((self._tracks, new))
 
     def _alive(self) -> tuple[Track, ...]:
         tracks = self._tracks
@@ -217,8 +219,8 @@ def _match(
     min_iou: float,
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Return which of the tracks `rows` go with which of the boxes `columns`."""
-    row, column = np.flatnonzero(rows), np.flatnonzero(columns)
-    gain = overlap[np.ix_(row, column)]
+    row, column = rows.nonzero()[0], columns.nonzero()[0]
+    gain = overlap[row][:, column]
     matched, found = assign(np.where(gain >= min_iou, gain, 0))
     return row[matched], column[found]
 
