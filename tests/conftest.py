@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import gc
+import json
+import os
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
+DEADLINE_S = 60.0
 
 
 def _shared(name: str) -> Path:
@@ -31,6 +36,39 @@ def shared_data() -> Path:
 @pytest.fixture(scope="session")
 def shared_models() -> Path:
     return _shared("models")
+
+
+@pytest.fixture
+def vision(root, tmp_path):
+    """Run `python main.py …` in an empty folder; return the finished process."""
+
+    def call(*arguments, code=0, **environment):
+        done = subprocess.run(
+            [sys.executable, str(root / "main.py"), *map(str, arguments)],
+            capture_output=True, text=True, timeout=DEADLINE_S, cwd=tmp_path, check=False,
+            env={**os.environ, "VISION_MODEL_PATH": models_path(root), **environment},
+        )  # fmt: skip
+        assert done.returncode == code, done.stderr
+        assert "Traceback" not in done.stderr
+        return done
+
+    return call
+
+
+def models_path(root):
+    beside = os.environ.get("VISION_MODEL_PATH", "")
+    return os.pathsep.join(
+        part for part in (beside, str(root.parent / "shared" / "models")) if part
+    )
+
+
+@pytest.fixture
+def picture(shared_data):
+    return shared_data / "faces" / "2008_002506.jpg"
+
+
+def events_of(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 @pytest.fixture

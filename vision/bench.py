@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from vision.app import App, Limits
 from vision.building import build_models, check
 from vision.errors import UsageError
-from vision.paths import shipped
+from vision.paths import child_environment, shipped
 from vision.stats import Histogram
 
 if TYPE_CHECKING:
@@ -238,13 +238,13 @@ def _first_result(plan: Plan) -> float:
     """Return seconds from the start of a process to its end after one frame."""
     (camera,) = plan.loaded.config.cameras.values()
     (detector,) = plan.loaded.config.detectors.values()
-    command = [sys.executable, "-m", "vision.cli", "run", str(shipped("configs/headless.yaml"))]
+    command = [sys.executable, "-m", "vision", "run", str(shipped("configs/headless.yaml"))]
     command += ["--source", str(camera.source), "--frames", "1", "--set", "publishers=[]"]
     command += ["--set", f"detectors.face.model={detector.model}"]
     seconds = []
     for _ in range(3):
         started = time.monotonic()
-        subprocess.run(command, check=True, capture_output=True)
+        subprocess.run(command, check=True, capture_output=True, env=child_environment())
         seconds.append(time.monotonic() - started)
     return round(min(seconds), 3)
 

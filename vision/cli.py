@@ -79,7 +79,3 @@ def main(argv: list[str] | None = None) -> int:
 
 def _say(text: str) -> None:
     print(f"error: {text}", file=sys.stderr)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -36,6 +36,12 @@ def cache_dir() -> Path:
     return _xdg("XDG_CACHE_HOME", ".cache")
 
 
+def child_environment(**more: str) -> dict[str, str]:
+    """Return an environment in which a child Python finds this package wherever it lies."""
+    search = filter(None, (str(_CHECKOUT), os.environ.get("PYTHONPATH")))
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(search), **more}
+
+
 def _xdg(variable: str, default: str) -> Path:
     base = os.environ.get(variable)
     if base:

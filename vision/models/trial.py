@@ -8,20 +8,20 @@ from __future__ import annotations
 
 import contextlib
 import importlib.metadata
-import os
 import resource
 import signal
 import subprocess
 import sys
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vision import paths
 from vision.errors import ModelError
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 _DEADLINE_S = 20
 _MEMORY_LIMIT_BYTES = 2 << 30
-_PACKAGE_ROOT = Path(__file__).resolve().parents[2]
 _RUNTIMES = {
     "ai-edge-litert": "ai_edge_litert.interpreter",
     "tflite-runtime": "tflite_runtime.interpreter",
@@ -56,7 +56,6 @@ def _runtime() -> str:
 
 
 def _run_child(path: Path) -> None:
-    search = [str(_PACKAGE_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     try:
         child = subprocess.run(
             [sys.executable, "-m", __name__, str(path.absolute())],
@@ -66,7 +65,7 @@ def _run_child(path: Path) -> None:
             errors="replace",
             timeout=_DEADLINE_S,
             check=False,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(search)},
+            env=paths.child_environment(),
         )
     except subprocess.TimeoutExpired as error:
         raise ModelError(

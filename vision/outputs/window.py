@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, PositiveInt
 from vision.errors import StageError
 from vision.outputs.shared_picture import SharedPicture
 from vision.outputs.window_child import EXIT_QUIT
+from vision.paths import child_environment
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-_HUNG_S = 5.0
+_HUNG_S = 10.0
 _CLOSE_S = 0.7
 
 
@@ -110,7 +111,9 @@ class _Child:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "vision.outputs.window_child", json.dumps(settings)],
                 stdin=subprocess.PIPE, stdout=self._stderr, stderr=self._stderr, bufsize=0,
-                pass_fds=self._picture.fds, start_new_session=True, env=_environment(),
+                pass_fds=self._picture.fds, start_new_session=True,
+                # HighGUI aborts on any other platform.
+                env=child_environment(QT_QPA_PLATFORM="xcb"),
             )  # fmt: skip
         except OSError:
             self._release()
@@ -149,9 +152,3 @@ class _Child:
     def _release(self) -> None:
         self._picture.close()
         self._stderr.close()
-
-
-def _environment() -> dict[str, str]:
-    """Let the child find this package wherever it lies; HighGUI aborts on other platforms."""
-    path = os.pathsep.join(part for part in sys.path if part)
-    return os.environ | {"PYTHONPATH": path, "QT_QPA_PLATFORM": "xcb"}
