@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 def assign(gain: NDArray[Any]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Pair rows with columns so that the sum of `gain` is the greatest there is.
 
-    Every row starts at its best column. Where no two want the same one this is the
-    answer; each row left over then takes the shortest augmenting path (Crouse, "On
+    Where no two rows want the same column, each takes its best. Otherwise every row
+    starts there, and each that is left over takes the shortest augmenting path (Crouse, "On
     implementing 2D rectangular assignment algorithms", IEEE TAES 2016).
 
     Args:
@@ -23,9 +23,19 @@ def assign(gain: NDArray[Any]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     Returns:
         Row and column indices of the pairs, each (K,), by row.
     """
-    n, m = gain.shape
-    if not gain.any():
+    if not gain.size:
         return np.empty(0, np.intp), np.empty(0, np.intp)
+    best = gain.argmax(axis=1)
+    row = np.flatnonzero(gain[np.arange(len(gain)), best] > 0)
+    column = best[row]
+    if len(set(column.tolist())) == len(column):
+        return row, column
+    return _contested(gain)
+
+
+def _contested(gain: NDArray[Any]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Solve where two rows want the same column."""
+    n, m = gain.shape
     # Staying alone costs nothing: each row has a column of its own for that.
     cost = np.hstack((np.where(gain > 0, -gain, 1), 1 - np.eye(n))).astype(np.float64)
     best = cost.argmin(axis=1)

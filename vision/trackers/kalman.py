@@ -111,6 +111,9 @@ class KalmanTracker:
         """
         self._advance(captured_ns)
         boxes = _usable(detections, self._config.low_score)
+        if not len(boxes):
+            self._forget_unconfirmed()
+            return self._alive()
         overlap = _overlap(
             _to_xyxy(self._tracks["at"]), self._tracks["class_id"], boxes.xyxy, boxes.class_id
         )
@@ -119,10 +122,12 @@ class KalmanTracker:
         waiting = np.ones(len(self._tracks), bool)
         rows, found = _match(overlap, waiting, good, self._config.min_iou)
         good[found] = False
-        waiting = self._tracks["hits"] >= _CONFIRMED_HITS
-        waiting[rows] = False
-        more_rows, more_found = _match(overlap, waiting, weak, self._config.min_iou_low)
-        self._correct(np.append(rows, more_rows), boxes, np.append(found, more_found))
+        if weak.any():
+            waiting = self._tracks["hits"] >= _CONFIRMED_HITS
+            waiting[rows] = False
+            more_rows, more_found = _match(overlap, waiting, weak, self._config.min_iou_low)
+            rows, found = np.append(rows, more_rows), np.append(found, more_found)
+        self._correct(rows, boxes, found)
         self._start(boxes, self._singles(boxes, np.flatnonzero(good)), captured_ns)
         return self._alive()
 
@@ -135,10 +140,16 @@ class KalmanTracker:
         """
         before_ns = captured_ns if self._captured_ns is None else self._captured_ns
         dt_s = max(captured_ns - before_ns, 0) / 1e9
+        longest_s = max(self._max_age_s, 2 * self._interval_s)
+        self._captured_ns, self._interval_s = captured_ns, dt_s
+        if not len(self._tracks):
+            return
         tracks = self._tracks
         tracks["missed"] += 1
         tracks["unseen_s"] += dt_s
-        tracks = tracks[tracks["unseen_s"] <= max(self._max_age_s, 2 * self._interval_s)]
+        kept = tracks["unseen_s"] <= longest_s
+        if not kept.all():
+            self._tracks = tracks = tracks[kept]
         at, variance = tracks["at"], tracks["at_variance"]
         covariance, speed_variance = tracks["covariance"], tracks["speed_variance"]
         at += dt_s * tracks["speed"]
@@ -147,7 +158,6 @@ class KalmanTracker:
         variance += dt_s * (2 * covariance + dt_s * (speed_variance + noise / 3))
         covariance += dt_s * (speed_variance + noise / 2)
         speed_variance += noise
-        self._tracks, self._captured_ns, self._interval_s = tracks, captured_ns, dt_s
 
     def _correct(self, rows: NDArray[np.intp], boxes: Detections, found: NDArray[np.intp]) -> None:
         """Take the measured boxes `found` into the tracks `rows`."""
@@ -183,8 +193,7 @@ class KalmanTracker:
 
     def _start(self, boxes: Detections, found: NDArray[np.intp], captured_ns: int) -> None:
         """Make tracks of the boxes `found`; forget the beginnings that were not seen again."""
-        old = self._tracks
-        self._tracks = old[(old["missed"] == 0) | (old["hits"] >= _CONFIRMED_HITS)]
+        self._forget_unconfirmed()
         if not len(found):
             return
         new = np.zeros(len(found), _TRACKS)
@@ -197,8 +206,16 @@ class KalmanTracker:
         self._started += len(found)
         self._tracks = np.concatenate((self._tracks, new))
 
+    def _forget_unconfirmed(self) -> None:
+        old = self._tracks
+        kept = (old["missed"] == 0) | (old["hits"] >= _CONFIRMED_HITS)
+        if not kept.all():
+            self._tracks = old[kept]
+
     def _alive(self) -> tuple[Track, ...]:
         tracks = self._tracks
+        if not len(tracks):
+            return ()
         missed = tracks["missed"]
         here = np.where((missed == 0)[:, None], tracks["xyxy"], _to_xyxy(tracks["at"]))
         columns = zip(
@@ -227,6 +244,8 @@ def _match(
 
 def _usable(detections: Detections, low_score: float) -> Detections:
     """Return the boxes worth looking at, in an order that is theirs and not the caller's."""
+    if not len(detections):
+        return detections
     xyxy, score = detections.xyxy, detections.score
     fine = (np.abs(xyxy) <= _FARTHEST_PX).all(axis=1) & (xyxy[:, 2:] > xyxy[:, :2]).all(axis=1)
     kept = np.flatnonzero(fine & (score >= low_score))
