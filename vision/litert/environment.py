@@ -12,6 +12,7 @@ from typing import Any
 from vision.litert import capi
 from vision.litert.mutex import Mutex
 
+_WARNING = 2
 _SILENT = 4
 
 
@@ -20,9 +21,15 @@ class _Owner:
         self.mutex = Mutex()
         self.handle = c_void_p()
         self.users = 0
+        self.min_severity = _SILENT
 
 
 _owner = _Owner()
+
+
+def speak_up() -> None:
+    """Let LiteRT write its warnings to stderr, from the next environment on."""
+    _owner.min_severity = _WARNING
 
 
 def acquire(api: Any) -> tuple[c_void_p, bool]:
@@ -53,7 +60,7 @@ def _create(api: Any) -> c_void_p:
     place = capi.AnyValue(capi.AnyType.STRING)
     place.value.str_value = str(capi.folder()).encode()
     severity = capi.AnyValue(capi.AnyType.INT)
-    severity.value.int_value = _SILENT
+    severity.value.int_value = _owner.min_severity
     options = (capi.EnvOption * 2)(
         capi.EnvOption(capi.EnvTag.RUNTIME_LIBRARY_DIR, place),
         capi.EnvOption(capi.EnvTag.MIN_LOGGER_SEVERITY, severity),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import importlib
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 _MODULES = ("ai_edge_litert.interpreter", "tflite_runtime.interpreter")
 _QUANTISED = (np.uint8, np.int8)
+_DELEGATE_API = ("tflite_plugin_create_delegate", "tflite_plugin_destroy_delegate")
 _DELEGATE = "DELEGATE"  # the name of a node that stands for others
 
 
@@ -46,13 +48,16 @@ def load_delegate(library: str, options: Mapping[str, Any]) -> Any:
     """
     texts = {key: str(value) for key, value in options.items()}
     try:
+        # Before the runtime does: its own object complains on stderr when it dies half made.
+        symbols = ctypes.CDLL(library)
+        if not all(hasattr(symbols, name) for name in _DELEGATE_API):
+            raise BackendError(
+                f"delegate {library}: this library is no TFLite delegate: "
+                f"it has no {' and '.join(_DELEGATE_API)}"
+            )
         return module().load_delegate(library, texts)
     except OSError as error:
         raise BackendError(f"delegate {library}: the library does not load: {error}") from error
-    except AttributeError as error:
-        raise BackendError(
-            f"delegate {library}: this library is no TFLite delegate: {error}"
-        ) from error
     except ValueError as error:
         reason = " ".join(str(error).split()) or "it gives no reason"
         raise BackendError(
@@ -136,7 +141,7 @@ def _split(nodes: Sequence[Mapping[str, Any]]) -> tuple[int, int]:
             index = producers.get(tensor)
             if tensor not in given and index is not None and index not in taken:
                 taken.add(index)
-                wanted += by_index[index]["inputs"]
+                wanted.extend(by_index[index]["inputs"])
     return len(taken), len(set(producers.values()))
 
 

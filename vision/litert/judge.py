@@ -74,7 +74,8 @@ def _no_answer(evidence: Evidence, said: messages.Said, drivers: driver.Drivers)
     """Say why the child has not come to its end, empty where it has."""
     step = evidence.found.get("step", "starting")
     if said.no_adapter:
-        return f"no Vulkan driver here gives an adapter (driver files: {drivers.words})"
+        reason = f": {said.warning}" if said.warning else ""
+        return f"no Vulkan driver here gives an adapter ({drivers.words}){reason}"
     if -evidence.status in _HUNG:
         return f"it hangs while {step}: the driver is at fault"
     if evidence.status < 0:

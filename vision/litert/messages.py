@@ -10,6 +10,7 @@ _ADAPTER = re.compile(
     r"backend=(?P<backend>.*?), adapterType=(?P<type>.*)"
 )
 _SPLIT = re.compile(r"(\d+) operations will run on the GPU, and the remaining (\d+) operations")
+_WARNING = re.compile(r"^Warning: (.*)", re.MULTILINE)
 _UNSUPPORTED = re.compile(r"^([A-Z][A-Z0-9_]+)(?: (\w+))?: ")
 _SOFTWARE = re.compile(r"swiftshader|llvmpipe|lavapipe|softpipe|software rasterizer", re.IGNORECASE)
 
@@ -23,6 +24,7 @@ class Said:
         vendor: Of the adapter.
         software: The adapter is the CPU in disguise.
         no_adapter: There is a loader, but no driver that LiteRT takes.
+        warning: The first of the loader or of Dawn, which often says why.
         split: Operations on the accelerator and operations on the CPU; None where
             nothing was said, which it is of a model that runs whole.
         unsupported: The operations that the GPU cannot do, by name.
@@ -32,6 +34,7 @@ class Said:
     vendor: str
     software: bool
     no_adapter: bool
+    warning: str
     split: tuple[int, int] | None
     unsupported: tuple[str, ...]
 
@@ -42,6 +45,7 @@ def read(text: str) -> Said:
     device = adapter["name"] if adapter else ""
     kind = adapter["type"] if adapter else ""
     split = _SPLIT.search(text)
+    warning = _WARNING.search(text)
     names = dict.fromkeys(
         match[2] or match[1] for line in _refusals(text) if (match := _UNSUPPORTED.match(line))
     )
@@ -50,6 +54,7 @@ def read(text: str) -> Said:
         vendor=adapter["vendor"] if adapter else "",
         software="CPU" in kind or bool(_SOFTWARE.search(device)),
         no_adapter="No adapters found" in text or "No supported adapters" in text,
+        warning=warning[1].strip() if warning else "",
         split=(int(split[1]), int(split[2])) if split else None,
         unsupported=tuple(names),
     )

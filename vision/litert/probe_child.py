@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vision.errors import VisionError
-from vision.litert import compare, pictures
+from vision.litert import compare, environment, pictures
 from vision.litert.capi import LockMode
 from vision.litert.compiled_model import CompiledModel
 from vision.litert.interpreter import Runner, load_delegate
@@ -61,6 +61,7 @@ def _probe(task: dict[str, Any]) -> None:
         signal.alarm(deadline_s)
         _say(step=step)
 
+    environment.speak_up()
     begin("running on the CPU")
     # The CPU first: it has been seen at half its speed after a GPU that failed.
     reference = Runner(task["model"], threads=1)
