@@ -43,6 +43,13 @@ class Letterbox:
         )
 
     @staticmethod
+    def corner(size_wh: tuple[int, int], input_wh: tuple[int, int]) -> Letterbox:
+        """Keep the ratio to the whole pixel, at top left, and pad the rest."""
+        ratio = min(input_wh[0] / size_wh[0], input_wh[1] / size_wh[1])
+        width, height = (max(1, int(side * ratio)) for side in size_wh)
+        return Letterbox(width / size_wh[0], height / size_wh[1], 0.0, 0.0)
+
+    @staticmethod
     def stretch(size_wh: tuple[int, int], input_wh: tuple[int, int]) -> Letterbox:
         """Fill the input, ratio or not."""
         return Letterbox(input_wh[0] / size_wh[0], input_wh[1] / size_wh[1], 0.0, 0.0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -35,6 +35,17 @@ class TensorSpec:
     scale: float = 0.0
     zero_point: int = 0
 
+    @property
+    def planar(self) -> bool:
+        """Of a picture: each colour is a plane of its own, (1, 3, H, W)."""
+        return self.shape[1:2] == (3,) and self.shape[-1] != 3  # noqa: PLR2004
+
+    @property
+    def picture_wh(self) -> tuple[int, int]:
+        """Width and height of a picture, (1, H, W, 3) or (1, 3, H, W)."""
+        height, width = self.shape[2:] if self.planar else self.shape[1:3]
+        return width, height
+
 
 @dataclass(frozen=True, slots=True)
 class BackendInfo:
@@ -49,6 +60,7 @@ class BackendInfo:
         max_error: Largest difference to the CPU's raw outputs, 0 on the CPU itself;
             None where it was not measured.
         threads: CPU threads, 0 where none of ours compute.
+        fallback: Why this is not what was chosen, once it had to give way.
     """
 
     name: str
@@ -58,6 +70,23 @@ class BackendInfo:
     precision: str
     max_error: float | None
     threads: int
+    fallback: str | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what events, summaries and `--json` show."""
+        told = asdict(self)
+        del told["threads"]
+        if self.fallback is None:
+            del told["fallback"]
+        return told
+
+    def words(self) -> str:
+        """Return what a person reads in the overlay and in the log."""
+        if self.fallback is not None:
+            return f"{self.name} ({self.fallback})"
+        if self.max_error:
+            return f"{self.name} {self.precision}, error {self.max_error:.1g}"
+        return self.name
 
 
 class Source(Protocol):

@@ -18,7 +18,12 @@ class InputSpec(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     fit: Literal["letterbox", "stretch"] = "stretch"
-    """`letterbox` keeps the ratio on a black border, by MediaPipe's own warp."""
+    """`letterbox` keeps the ratio and pads the rest."""
+    pad: Literal["center", "corner"] = "center"
+    """Where a letterbox puts the picture: in the middle by MediaPipe's own warp, or into
+    the corner at top left by `cv2.resize`, as YOLOX and EfficientDet do."""
+    pad_value: int = Field(default=0, ge=0, le=255)
+    """Of a letterbox's border, as a pixel."""
     color: Literal["rgb", "bgr"] = "rgb"
     mean: float = 127.5
     std: float = Field(default=127.5, gt=0)
@@ -43,3 +48,7 @@ class ModelSpec(BaseModel):
     """Operations in the file; 0 where it was not looked into."""
     options: dict[str, Any] = Field(default_factory=dict)
     """The decoder's own section (anchors and thresholds)."""
+
+    def named(self, count: int) -> tuple[str, ...]:
+        """Return at least `count` labels; where the model has no name, `class N`."""
+        return self.labels + tuple(f"class {n}" for n in range(len(self.labels), count))

@@ -28,6 +28,7 @@ BACKENDS = {
 DETECTORS = {
     "blazeface": "vision.detectors.blazeface:BlazeFace",
     "ssd-postprocess": "vision.detectors.ssd_postprocess:SsdPostprocess",
+    "ssd-anchors": "vision.detectors.ssd_anchors:SsdAnchors",
 }
 TRACKERS = {
     "kalman": "vision.trackers.kalman:KalmanTracker",
