@@ -15,6 +15,11 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 DEADLINE_S = 60.0
 
+# The models for tests, where they lie beside the checkout, for this process and its children.
+os.environ["VISION_MODEL_PATH"] = os.pathsep.join(
+    filter(None, (os.environ.get("VISION_MODEL_PATH"), str(ROOT.parent / "shared" / "models")))
+)
+
 
 def _shared(name: str) -> Path:
     folder = ROOT.parent / "shared" / name
@@ -46,7 +51,7 @@ def vision(root, tmp_path):
         done = subprocess.run(
             [sys.executable, str(root / "main.py"), *map(str, arguments)],
             capture_output=True, text=True, timeout=DEADLINE_S, cwd=tmp_path, check=False,
-            env={**os.environ, "VISION_MODEL_PATH": models_path(root), **environment},
+            env={**os.environ, **environment},
         )  # fmt: skip
         assert done.returncode == code, done.stderr
         assert "Traceback" not in done.stderr
@@ -77,21 +82,21 @@ def one_shot():
     loaded = {}
 
     def detect(name, image, min_score=0.5):
-        from vision.building import load_detector
+        from vision.building import load_engine
         from vision.config import DetectorConfig, InferenceConfig
 
         if name not in loaded:
             own = DetectorConfig(model=name, min_score=min_score)
-            loaded[name] = load_detector(own, InferenceConfig(backend="cpu", threads=1))
-        backend, detector, preprocess = loaded[name]
-        letterbox = preprocess(image, backend.input_view(0))
-        backend.submit(0)
+            loaded[name] = load_engine(own, InferenceConfig(backend="cpu", threads=1))
+        engine = loaded[name]
+        letterbox = engine.preprocess(image, engine.backend.input_view(0))
+        engine.backend.submit(0)
         height, width = image.shape[:2]
-        return detector.decode(backend.collect(0), letterbox, (width, height))
+        return engine.detector.decode(engine.backend.collect(0), letterbox, (width, height))
 
     yield detect
-    for backend, _, _ in loaded.values():
-        backend.close()
+    for engine in loaded.values():
+        engine.backend.close()
 
 
 @pytest.fixture(autouse=True)

@@ -86,7 +86,11 @@ def test_the_clock_is_synced_or_not_or_unknown():
 
 def test_a_record_is_one_cloudevent():
     record = to_record(
-        event(label="face"), node="porch", sequence=3, latency_ms={"total": 4.5}, backend="cpu"
+        event(label="face"),
+        node="porch",
+        sequence=3,
+        latency_ms={"total": 4.5},
+        backend={"name": "cpu"},
     )
     assert (record.event_id, record.sequence, record.camera, record.type) == (
         "id-1", 3, "front", "vision.object.new",
@@ -101,7 +105,8 @@ def test_a_record_is_one_cloudevent():
         "sequence": 3,
         "datacontenttype": "application/json",
         "data": {
-            "label": "face", "latency_ms": {"total": 4.5}, "backend": "cpu", "schema_version": 1,
+            "label": "face", "latency_ms": {"total": 4.5}, "backend": {"name": "cpu"},
+            "schema_version": 1,
         },
     }  # fmt: skip
 
@@ -109,7 +114,7 @@ def test_a_record_is_one_cloudevent():
 @given(st.text(st.characters()))
 def test_any_text_makes_one_line_of_utf8(label):
     body = to_record(
-        event(label=label), node="porch", sequence=1, latency_ms={}, backend="cpu"
+        event(label=label), node="porch", sequence=1, latency_ms={}, backend={"name": "cpu"}
     ).body
     assert b"\n" not in body
     expected = label.encode(errors="replace").decode()
@@ -118,4 +123,6 @@ def test_any_text_makes_one_line_of_utf8(label):
 
 def test_a_number_that_json_does_not_know_is_refused():
     with pytest.raises(ValueError, match="JSON"):
-        to_record(event(score=float("nan")), node="n", sequence=1, latency_ms={}, backend="cpu")
+        to_record(
+            event(score=float("nan")), node="n", sequence=1, latency_ms={}, backend={"name": "cpu"}
+        )

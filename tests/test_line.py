@@ -12,7 +12,7 @@ import time
 import cv2
 import numpy as np
 import pytest
-from conftest import DEADLINE_S, events_of, models_path
+from conftest import DEADLINE_S, events_of
 
 
 def without_the_unrepeatable(events):
@@ -42,7 +42,8 @@ def test_the_same_video_gives_the_same_events(vision, root, shared_data, shared_
         assert 0 <= y1 < y2 <= data["frame_height"] == 576
         assert event["source"] == "vision/vision/front"
         assert event["subject"] == f"front/{data['track_id']}"
-        assert data["backend"] == "cpu"
+        assert data["backend"]["name"] == "cpu"
+        assert data["backend"]["max_error"] == 0
     begun = [e["subject"] for e in one if e["type"].endswith("new")]
     ended = [e["subject"] for e in one if e["type"].endswith("end")]
     assert sorted(begun) == sorted(ended)  # every track that began is told to its end
@@ -125,7 +126,6 @@ def _start_live(root, folder, picture, *more):
             "--source", f"still:{picture}", "--set", "publishers.0.path=e.jsonl", *more,
         ],
         cwd=folder, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        env={**os.environ, "VISION_MODEL_PATH": models_path(root)},
     )  # fmt: skip
 
 

@@ -96,7 +96,7 @@ def test_an_event_says_everything_of_its_frame():
     }
     assert (event.camera, event.subject) == ("front", "front/1")
     assert (event.unix_ns, event.read_ns) == (START_UNIX_NS + SECOND_NS // 10, 1)
-    to_record(event, node="porch", sequence=1, latency_ms={}, backend="cpu")
+    to_record(event, node="porch", sequence=1, latency_ms={}, backend={"name": "cpu"})
 
 
 def test_end_shows_the_last_sighting_and_is_told_when_it_is_noticed():
@@ -226,7 +226,7 @@ def test_tracker_and_rules_tell_each_object_once_from_first_to_last_sighting():
         events += own.update(frame(n), tracker.update(found, frame(n).captured_ns))
     events += own.close(frame(119))
     lines = [
-        json.loads(to_record(e, node="n", sequence=i, latency_ms={}, backend="cpu").body)
+        json.loads(to_record(e, node="n", sequence=i, latency_ms={}, backend={"name": "cpu"}).body)
         for i, e in enumerate(events)
     ]
     story = [

@@ -167,12 +167,8 @@ def _line_summary(line: Line, elapsed_s: float) -> dict[str, Any]:
         "fps_out": round(stats.frames_out / elapsed_s, 2),
         "drops": line.drops,
         "latency_ms": stats.latency_ms(),
-        "backend": [
-            {"detector": lane.name, "name": lane.backend.info.name,
-             "device": lane.backend.info.device}
-            for lane in line.parts.lanes
-        ],
-    }  # fmt: skip
+        "backends": {lane.name: lane.info.as_json() for lane in line.parts.lanes},
+    }
 
 
 class _Signals:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vision.app import App, Limits
-from vision.building import build_models, check
+from vision.building import check, load_engine
 from vision.errors import UsageError
 from vision.paths import child_environment, shipped
 from vision.stats import Histogram
@@ -86,7 +86,7 @@ def measure(plan: Plan, progress: Callable[[str], None]) -> dict[str, Any]:
         "overload": _overload(plan, line_fps, progress),
         "first_result_s": _first_result(plan),
         "rss_mb": round(_rss_mb(), 1),
-        "backend": camera["backend"][0],
+        "backend": next(iter(camera["backends"].values())),
     }
 
 
@@ -139,9 +139,9 @@ def _limit(loaded: Loaded, frames: int) -> Measured:
     checked = check(loaded)
     (camera,) = loaded.config.cameras
     source = checked.source(camera)
-    lane = build_models(loaded.config, tuple(loaded.config.detectors)).lanes[0]
-    backend = lane.backend
-    slot = lane.claim()
+    (detector,) = loaded.config.detectors.values()
+    backend = load_engine(detector, loaded.config.inference).backend
+    slot = 0
     latency = Histogram()
 
     def turn() -> None:
@@ -160,7 +160,7 @@ def _limit(loaded: Loaded, frames: int) -> Measured:
         last = _Clocks.now()
     finally:
         source.close()
-        lane.close()
+        backend.close()
     return _Clocks.between(first, last, frames, latency.summary())
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,9 @@ import numpy as np
 
 from vision import registry
 from vision.errors import ConfigError
+from vision.failover import Below, Engine, Failover
 from vision.lane import Lane
+from vision.litert.choice import choose
 from vision.models.catalogue import resolve
 from vision.naming import nearest
 from vision.origins import Origins
@@ -25,6 +28,9 @@ if TYPE_CHECKING:
     from vision.config import CameraConfig, Config, DetectorConfig, InferenceConfig
     from vision.config_file import Loaded
     from vision.interfaces import Backend, Detector, Output, Publisher, Source
+    from vision.model_spec import ModelSpec
+
+_log = logging.getLogger(__name__)
 
 _LOW_SCORE = 0.1  # what the tracker's second pass may still use
 
@@ -132,30 +138,47 @@ class Models:
 
 def build_models(config: Config, names: Sequence[str]) -> Models:
     """Load the detectors called `names`; raises ModelError, ConfigError or BackendError."""
-    parts = [(name, *load_detector(config.detectors[name], config.inference)) for name in names]
-    labels = tuple(dict.fromkeys(label for _, _, d, _ in parts for label in d.labels))
+    runners = {name: load_runner(name, config.detectors[name], config.inference) for name in names}
+    labels = tuple(dict.fromkeys(label for r in runners.values() for label in r.labels))
     min_score = np.ones(len(labels), np.float32)
     lanes = []
-    for name, backend, detector, preprocessor in parts:
+    for name, runner in runners.items():
         own = config.detectors[name]
-        class_ids = _class_ids(name, own, detector.labels, labels)
+        class_ids = _class_ids(name, own, runner.labels, labels)
         kept = class_ids[class_ids >= 0]
         min_score[kept] = np.minimum(min_score[kept], own.min_score)
         lanes.append(
             Lane(
-                name, backend, detector, preprocessor,
+                name, runner, labels=[labels[class_id] for class_id in kept],
                 class_ids=class_ids, max_detections=own.max_detections,
             )
         )  # fmt: skip
     return Models(tuple(lanes), labels, min_score)
 
 
-def load_detector(
-    own: DetectorConfig, inference: InferenceConfig
-) -> tuple[Backend, Detector, Preprocessor]:
-    """Load one model with its decoder and its preprocessing."""
+def load_runner(name: str, own: DetectorConfig, inference: InferenceConfig) -> Failover:
+    """Load one model, with the CPU behind it where it runs on an accelerator."""
+    engine = load_engine(own, inference)
+    if engine.backend.info.name == "cpu":
+        return Failover(name, engine)
+    on_cpu = inference.model_copy(update={"backend": "cpu", "require_gpu": False})
+    below = Below(
+        spare=lambda: load_engine(own, on_cpu),
+        revive=lambda: load_engine(own, inference, redo=True),
+    )
+    return Failover(name, engine, below)
+
+
+def load_engine(own: DetectorConfig, inference: InferenceConfig, *, redo: bool = False) -> Engine:
+    """Load one model with its decoder and its preprocessing.
+
+    Args:
+        own: The detector's section.
+        inference: What shall compute.
+        redo: Verify an accelerator anew, whatever is remembered of it.
+    """
     spec = resolve(own.model)
-    backend = build_backend(spec, inference)
+    backend = build_backend(spec, inference, redo=redo)
     plug_in, options = registry.section(
         "decoder", registry.DETECTORS, {"type": spec.decoder, **spec.options},
         Origins({(): str(spec.path)}), ("options",),
@@ -164,14 +187,15 @@ def load_detector(
         options, spec=spec, inputs=backend.inputs, outputs=backend.outputs,
         min_score=min(_LOW_SCORE, own.min_score),
     )  # fmt: skip
-    return backend, detector, Preprocessor(spec.input, backend.inputs[0])
+    return Engine(backend, Preprocessor(spec.input, backend.inputs[0]), detector)
 
 
-def build_backend(spec: Any, inference: InferenceConfig) -> Backend:
-    """Load `spec` on the backend that the configuration asks for."""
-    plug_in = registry.load("backend", registry.BACKENDS, "cpu")
-    threads = None if inference.threads == "auto" else inference.threads
-    backend: Backend = plug_in(plug_in.Config(threads=threads), spec=spec)
+def build_backend(spec: ModelSpec, inference: InferenceConfig, *, redo: bool = False) -> Backend:
+    """Load `spec` on what was asked for and proved to be right and fastest."""
+    decision = choose(spec, inference, redo=redo)
+    plug_in = registry.load("backend", registry.BACKENDS, decision.backend)
+    backend: Backend = plug_in(plug_in.Config(**decision.settings), spec=spec)
+    _log.info("%s runs on %s: %s", spec.name, backend.info.words(), decision.why)
     return backend
 
 

@@ -101,7 +101,12 @@ def rfc3339(unix_ns: int) -> str:
 
 
 def to_record(
-    event: Event, *, node: str, sequence: int, latency_ms: Mapping[str, float], backend: str
+    event: Event,
+    *,
+    node: str,
+    sequence: int,
+    latency_ms: Mapping[str, float],
+    backend: Mapping[str, Any],
 ) -> Record:
     """Render `event` as one line of CloudEvents JSON."""
     body = {
@@ -116,7 +121,7 @@ def to_record(
         "data": {
             **event.data,
             "latency_ms": dict(latency_ms),
-            "backend": backend,
+            "backend": dict(backend),
             "schema_version": SCHEMA_VERSION,
         },
     }

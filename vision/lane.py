@@ -1,8 +1,7 @@
-"""One model in one camera's line: its backend, its detector and its free slots."""
+"""One model in one camera's line: its free slots, and its boxes in the line's classes."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,17 +14,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from vision.geometry import Letterbox
-    from vision.interfaces import Backend, Detector
-    from vision.preprocess import Preprocessor
-
-
-@dataclass(frozen=True, slots=True)
-class Written:
-    """A frame in a model's slot, and the way back to the frame."""
-
-    slot: int
-    letterbox: Letterbox
+    from vision.failover import Failover, Written
+    from vision.interfaces import BackendInfo
 
 
 class Lane:
@@ -33,6 +23,8 @@ class Lane:
 
     Args:
         name: The detector's, in the configuration.
+        runner: Runs the model.
+        labels: Of the classes that this model finds.
         class_ids: (C,) int32, from the detector's class to the line's; -1 drops it.
         max_detections: The best so many are kept; None keeps all.
     """
@@ -40,24 +32,28 @@ class Lane:
     def __init__(
         self,
         name: str,
-        backend: Backend,
-        detector: Detector,
-        preprocessor: Preprocessor,
+        runner: Failover,
         *,
+        labels: Sequence[str],
         class_ids: NDArray[np.int32],
         max_detections: int | None = None,
     ) -> None:
         self.name = name
-        self.backend = backend
-        self._detector = detector
-        self._preprocess = preprocessor
+        self.labels = frozenset(labels)
+        self.slots, self.queues = runner.slots, runner.queues
+        self._runner = runner
         # None where the model's classes are the line's: one model on the camera.
         same = np.array_equal(class_ids, np.arange(len(class_ids)))
         self._class_ids = None if same else class_ids
         self._max_detections = max_detections
-        self._free: Mailbox[int] = Mailbox(f"{name} slots", backend.slots, latest=False)
-        for slot in range(backend.slots):
+        self._free: Mailbox[int] = Mailbox(f"{name} slots", self.slots, latest=False)
+        for slot in range(self.slots):
             self._free.put(slot)
+
+    @property
+    def info(self) -> BackendInfo:
+        """What computes."""
+        return self._runner.info
 
     def claim(self) -> int:
         """Wait for a free slot; raises Closed when the line ends."""
@@ -69,19 +65,19 @@ class Lane:
 
     def write(self, image: NDArray[np.uint8], slot: int) -> Written:
         """Preprocess `image` into `slot` and submit it."""
-        letterbox = self._preprocess(image, self.backend.input_view(slot))
-        self.backend.submit(slot)
-        return Written(slot, letterbox)
+        return self._runner.write(image, slot)
 
-    def collect(self, written: Written) -> Sequence[NDArray[Any]]:
-        """Wait for the model's outputs."""
-        return self.backend.collect(written.slot)
+    def collect(
+        self, written: Written, image: NDArray[np.uint8]
+    ) -> tuple[Sequence[NDArray[Any]], Written]:
+        """Wait for the outputs of `image`; see `Failover.collect`."""
+        return self._runner.collect(written, image)
 
     def decode(
         self, outputs: Sequence[NDArray[Any]], written: Written, size_wh: tuple[int, int]
     ) -> Detections:
         """Return boxes with the line's class ids."""
-        found = self._detector.decode(outputs, written.letterbox, size_wh)
+        found = written.engine.detector.decode(outputs, written.letterbox, size_wh)
         if self._class_ids is not None and len(found):
             class_id = self._class_ids[found.class_id]
             found = Detections(found.xyxy, found.score, class_id, found.keypoints)
@@ -94,7 +90,7 @@ class Lane:
     def close(self) -> None:
         """Free the model and wake whoever waits for a slot."""
         self._free.close()
-        self.backend.close()
+        self._runner.close()
 
 
 def merge(parts: Sequence[Detections]) -> Detections:

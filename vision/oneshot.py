@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
     from vision.building import Models
     from vision.frame import Frame
-    from vision.interfaces import BackendInfo
 
 
 def frames(name: str) -> Iterator[tuple[str, Frame]]:
@@ -55,7 +54,7 @@ def detect_frame(models: Models, frame: Frame, min_score: float) -> Result:
     slot = lane.claim()
     written = lane.write(frame.image, slot)
     times.append(time.monotonic_ns())
-    outputs = lane.collect(written)
+    outputs, written = lane.collect(written, frame.image)
     times.append(time.monotonic_ns())
     found = lane.decode(outputs, written, frame.size_wh)
     lane.release(slot)
@@ -90,19 +89,7 @@ def describe(source: str, result: Result, models: Models) -> dict[str, Any]:
         "height": height,
         "detections": detections,
         "timings_ms": {stage: round(ns / 1e6, 3) for stage, ns in result.timings_ns.items()},
-        "backend": backend_line(models.lanes[0].backend.info),
-    }
-
-
-def backend_line(info: BackendInfo) -> dict[str, Any]:
-    """Return a backend as `--json` shows it."""
-    return {
-        "name": info.name,
-        "device": info.device,
-        "delegated_ops": info.delegated_ops,
-        "total_ops": info.total_ops,
-        "precision": info.precision,
-        "max_error": info.max_error,
+        "backend": models.lanes[0].info.as_json(),
     }
 
 

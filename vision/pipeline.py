@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from vision.capture import Capture
 from vision.frame import Frame, Result
-from vision.lane import Lane, Written, merge
+from vision.lane import Lane, merge
 from vision.overlay import Hud
 from vision.publishing import outgoing
 from vision.runtime.mailbox import Mailbox
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
     from vision.detection import Detections
     from vision.event import Event
-    from vision.interfaces import Output, Source, Tracker
+    from vision.failover import Written
+    from vision.interfaces import BackendInfo, Output, Source, Tracker
     from vision.overlay import Overlay
     from vision.publishing import Outgoing
     from vision.rules import Rules
@@ -75,12 +76,11 @@ class Line:
     ) -> None:
         self.parts = parts
         self.stats = Stats()
-        self.backend = " + ".join(dict.fromkeys(lane.backend.info.name for lane in parts.lanes))
         self._crew = crew
         self._events = events
         live = parts.source.live
-        queues = any(lane.backend.queues for lane in parts.lanes)
-        slots = min(lane.backend.slots for lane in parts.lanes)
+        queues = any(lane.queues for lane in parts.lanes)
+        slots = min(lane.slots for lane in parts.lanes)
         self._frames: Mailbox[Frame] = Mailbox("frames", latest=live)
         # A queued slot must be collected, so none may be dropped: there are as many
         # places as slots. Otherwise a waiting frame gives way to a fresher one.
@@ -94,6 +94,11 @@ class Line:
         )  # fmt: skip
         self._rate = Rate()
         self._last: Frame | None = None
+
+    @property
+    def backend(self) -> str:
+        """What computes now, in words."""
+        return " + ".join(dict.fromkeys(lane.info.words() for lane in self.parts.lanes))
 
     @property
     def drops(self) -> dict[str, int]:
@@ -166,7 +171,7 @@ class Line:
         parts = []
         for lane, written in zip(self.parts.lanes, job.written, strict=True):
             started_ns = time.monotonic_ns()
-            outputs = lane.collect(written)
+            outputs, written = lane.collect(written, job.frame.image)  # noqa: PLW2901
             collected_ns = time.monotonic_ns()
             parts.append(lane.decode(outputs, written, job.frame.size_wh))
             lane.release(written.slot)
@@ -185,7 +190,13 @@ class Line:
         for event in events:
             latency_ms = {name: round(ns / 1e6, 3) for name, ns in timings_ns.items()}
             latency_ms["total"] = round((time.monotonic_ns() - event.read_ns) / 1e6, 3)
-            self._events.send(partial(outgoing, event, self.parts.node, latency_ms, self.backend))
+            backend = self._backend_of(event.data["label"]).as_json()
+            self._events.send(partial(outgoing, event, self.parts.node, latency_ms, backend))
+
+    def _backend_of(self, label: str) -> BackendInfo:
+        """Return what found objects called `label`."""
+        lanes = self.parts.lanes
+        return next((lane for lane in lanes if label in lane.labels), lanes[0]).info
 
     def _end_detect(self) -> None:
         if self._last is not None:

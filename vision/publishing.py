@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from vision.errors import ConfigError, PublishError
 from vision.event import to_record
@@ -35,7 +35,11 @@ class Outgoing:
 
 
 def outgoing(
-    event: Event, node: str, latency_ms: Mapping[str, float], backend: str, sequence: int
+    event: Event,
+    node: str,
+    latency_ms: Mapping[str, float],
+    backend: Mapping[str, Any],
+    sequence: int,
 ) -> Outgoing:
     """Render `event` for the publishers."""
     record = to_record(event, node=node, sequence=sequence, latency_ms=latency_ms, backend=backend)

@@ -60,7 +60,7 @@ def _table(report: dict[str, Any]) -> str:
         f"line         {report['pipeline_fps']} fps, {cpu['pipeline']} ms of CPU a frame",
         f"ratio        {report['ratio_to_limit']} of the limit's frames a second",
         f"page faults  {report['page_faults_per_frame']} a frame",
-        f"at {paced['fps']:g} fps    {paced['cpu_ratio']} of the limit's CPU, {paced['drops']} dropped",
+        f"at {paced['fps']:g} fps    {paced['cpu_ratio']} of its CPU, {paced['drops']} drops",
         f"at {overload['fps']:g} fps  shown {overload['age_to_service']} service times old",
         f"start        first result after {report['first_result_s']} s",
         f"memory       {report['rss_mb']} MB resident",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 
 import click
@@ -39,6 +40,8 @@ def detect(
             "cameras": {"input": {"source": inputs[0]}},
         }
     )
+    if not logging.getLogger().isEnabledFor(logging.DEBUG):
+        logging.disable(logging.INFO)  # one shot: the answer, and what went wrong
     models = build_models(config, ["detect"])
     saver = Saver(save, models.labels) if save is not None else None
     exit_code = EXIT_OK

@@ -35,7 +35,7 @@ class Decision:
     verdicts: dict[Precision, Verdict] = field(default_factory=dict)
 
 
-def choose(spec: ModelSpec, config: InferenceConfig) -> Decision:
+def choose(spec: ModelSpec, config: InferenceConfig, *, redo: bool = False) -> Decision:
     """Decide by what was verified and timed, in a child process where it is the first time.
 
     `auto` takes the GPU where it is right and faster than the CPU; `gpu` and `delegate`
@@ -44,6 +44,7 @@ def choose(spec: ModelSpec, config: InferenceConfig) -> Decision:
     Args:
         spec: The model.
         config: `inference` of the configuration.
+        redo: Verify anew, whatever is remembered.
 
     Raises:
         ConfigError: If the configuration names or requires an accelerator that is not
@@ -53,7 +54,7 @@ def choose(spec: ModelSpec, config: InferenceConfig) -> Decision:
     if config.backend == "cpu":
         return Decision("cpu", {"threads": fixed}, "the configuration says so")
     verdicts = {
-        precision: probe.verify(spec, _attempt(config, precision))
+        precision: probe.verify(spec, _attempt(config, precision), redo=redo)
         for precision in (_PRECISIONS if config.precision == "auto" else (config.precision,))
     }
     threads, cpu_ms = _fastest_cpu(verdicts, fixed)
