@@ -16,6 +16,7 @@ from vision.lane import Lane
 from vision.litert.choice import choose
 from vision.models.catalogue import resolve
 from vision.naming import nearest
+from vision.native_log import without_chatter
 from vision.origins import Origins
 from vision.picture import SUFFIXES as PICTURE_SUFFIXES
 from vision.preprocess import Preprocessor
@@ -194,7 +195,8 @@ def build_backend(spec: ModelSpec, inference: InferenceConfig, *, redo: bool = F
     """Load `spec` on what was asked for and proved to be right and fastest."""
     decision = choose(spec, inference, redo=redo)
     plug_in = registry.load("backend", registry.BACKENDS, decision.backend)
-    backend: Backend = plug_in(plug_in.Config(**decision.settings), spec=spec)
+    with without_chatter():
+        backend: Backend = plug_in(plug_in.Config(**decision.settings), spec=spec)
     _log.info("%s runs on %s: %s", spec.name, backend.info.words(), decision.why)
     return backend
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import tempfile
 from contextlib import contextmanager
@@ -12,13 +13,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _STDERR = 2
+# TFLite's greeting, and everything below an error that LiteRT logs through Abseil.
+_CHATTER = re.compile(
+    rb"INFO: |[IW]\d{4} |WARNING: Logging before|=== Source Location Trace|third_party/"
+)
 
 
 @contextmanager
 def without_chatter() -> Iterator[None]:
-    """Hold stderr back, and let it go at the end without the lines that only say INFO.
+    """Hold stderr back, and let it go at the end without the lines that are no errors.
 
-    TFLite greets with such a line for every model, and has no switch for it.
+    TFLite and LiteRT write several for every model that they load, and have no switch.
     """
     sys.stderr.flush()
     kept = os.dup(_STDERR)
@@ -31,5 +36,5 @@ def without_chatter() -> Iterator[None]:
             os.close(kept)
             held.seek(0)
             for line in held:
-                if not line.startswith(b"INFO: "):
+                if not _CHATTER.match(line):
                     os.write(_STDERR, line)

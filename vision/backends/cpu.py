@@ -12,7 +12,6 @@ from pydantic import BaseModel, ConfigDict
 
 from vision.errors import BackendError, ConfigError, ModelError
 from vision.interfaces import BackendInfo, TensorSpec
-from vision.native_log import without_chatter
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -50,9 +49,8 @@ class CpuBackend:
     def __init__(self, config: CpuConfig, *, spec: ModelSpec) -> None:
         threads = min(config.threads or cores(), cores())  # more than cores collapses
         try:
-            with without_chatter():
-                interpreter = interpreter_class()(model_path=str(spec.path), num_threads=threads)
-                interpreter.allocate_tensors()
+            interpreter = interpreter_class()(model_path=str(spec.path), num_threads=threads)
+            interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             raise ModelError(f"{spec.path}: the interpreter refuses it: {error}") from error
         self._interpreter: Any = interpreter
