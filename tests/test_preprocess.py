@@ -92,6 +92,52 @@ def test_a_letterbox_is_black_around_the_picture():
     assert got[34:94].min() == 200
 
 
+def planar(tensor_spec):
+    _, height, width, colors = tensor_spec.shape
+    return TensorSpec(
+        "planar", (1, colors, height, width), tensor_spec.dtype, tensor_spec.scale,
+        tensor_spec.zero_point,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("color", ["rgb", "bgr"])
+@pytest.mark.parametrize("fit", ["stretch", "letterbox"])
+@pytest.mark.parametrize("dtype", [np.float32, np.uint8, np.int8])
+def test_planes_hold_what_pixels_hold(dtype, fit, color):
+    image = picture(90, 50)
+    spec = InputSpec(fit=fit, color=color, pad_value=7)
+    quantised = () if dtype == np.float32 else (0.02, 3)
+    interleaved = tensor(48, dtype, *quantised)
+    expected, _ = written(spec, interleaved, image)
+    got, _ = written(spec, planar(interleaved), image)
+    assert got.shape == (3, 48, 48)
+    assert np.array_equal(got.transpose(1, 2, 0), expected)
+
+
+@pytest.mark.parametrize("size_wh", [(640, 480), (480, 640), (1, 1), (37, 211), (3000, 20)])
+def test_a_corner_letterbox_is_yolox_s(size_wh):
+    """As its `preproc`: resized to whole pixels, top left, on grey 114."""
+    image = picture(*size_wh)
+    spec = InputSpec(fit="letterbox", pad="corner", pad_value=114, color="bgr", mean=0, std=1)
+    got, letterbox = written(spec, tensor(416, np.float32), image)
+    ratio = min(416 / size_wh[0], 416 / size_wh[1])
+    width, height = (int(side * ratio) for side in size_wh)
+    expected = np.full((416, 416, 3), 114, np.float32)
+    expected[:height, :width] = cv2.resize(image, (width, height))
+    assert np.array_equal(got, expected)
+    corner = letterbox.inverse(np.array([width, height], np.float32))
+    assert np.allclose(corner, size_wh, rtol=1e-5)
+
+
+def test_a_border_left_from_another_size_is_painted_over():
+    spec = InputSpec(fit="letterbox", pad="corner", pad_value=9, mean=0, std=1)
+    preprocess = Preprocessor(spec, tensor(64, np.float32))
+    slot = np.zeros((1, 64, 64, 3), np.float32)
+    preprocess(np.full((10, 20, 3), 200, np.uint8), slot)
+    preprocess(np.full((20, 10, 3), 100, np.uint8), slot)
+    assert set(np.unique(slot)) == {9, 100}
+
+
 def test_a_frame_of_another_size_is_planned_anew():
     preprocess = Preprocessor(InputSpec(fit="letterbox"), tensor(64, np.float32))
     slot = np.zeros((1, 64, 64, 3), np.float32)
@@ -101,7 +147,7 @@ def test_a_frame_of_another_size_is_planned_anew():
     assert (tall.pad_x, tall.pad_y) == (16, 0)
 
 
-@pytest.mark.parametrize("shape", [(1, 3, 32, 32), (2, 32, 32, 3), (1, 32, 32, 1), (1, 10)])
+@pytest.mark.parametrize("shape", [(2, 32, 32, 3), (1, 32, 32, 1), (1, 32, 3, 32), (1, 10)])
 def test_an_input_that_is_no_picture_is_refused(shape):
     with pytest.raises(ModelError, match="not a picture"):
         Preprocessor(InputSpec(), TensorSpec("x", shape, np.dtype(np.float32)))

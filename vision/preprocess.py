@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from vision.interfaces import TensorSpec
     from vision.model_spec import InputSpec
 
-_RGB_CHANNELS = 3
+_COLORS = 3
 _PIXELS = np.arange(256, dtype=np.float64)
 
 
@@ -25,7 +25,7 @@ class Preprocessor:
 
     Args:
         spec: How the model was trained.
-        tensor: The input, (1, H, W, 3), float32, uint8 or int8.
+        tensor: The input, (1, H, W, 3) or (1, 3, H, W), float32, uint8 or int8.
 
     Raises:
         ModelError: If the input is no picture.
@@ -33,39 +33,56 @@ class Preprocessor:
 
     def __init__(self, spec: InputSpec, tensor: TensorSpec) -> None:
         shape = tensor.shape
-        if len(shape) != 4 or shape[0] != 1 or shape[3] != _RGB_CHANNELS:  # noqa: PLR2004
+        if len(shape) != 4 or shape[0] != 1 or _COLORS not in (shape[1], shape[3]):  # noqa: PLR2004
             raise ModelError(
-                f"input {tensor.name!r} has shape {shape}, not a picture (1, height, width, 3)"
+                f"input {tensor.name!r} has shape {shape}, not a picture (1, height, width, 3) "
+                f"or (1, 3, height, width)"
             )
-        self._input_wh = (shape[2], shape[1])
+        self._input_wh = tensor.picture_wh
         self._spec = spec
-        self._small = np.empty((shape[1], shape[2], 3), np.uint8)
+        self._border = (spec.pad_value,) * _COLORS
+        self._small = np.full((*self._input_wh[::-1], _COLORS), spec.pad_value, np.uint8)
+        # Planes are written one by one, and so come in any order for nothing.
+        self._planes = np.empty((_COLORS, *self._input_wh[::-1]), np.uint8)
+        self._order = list(self._planes[::-1] if spec.color == "rgb" else self._planes)
+        self._to_rgb = spec.color == "rgb" and not tensor.planar
+        self._pixels = self._planes if tensor.planar else self._small
         self._write = _writer(spec, tensor)
         self._frame_wh = (0, 0)
         self._letterbox = Letterbox(1, 1, 0, 0)
         self._matrix = np.zeros((2, 3))
+        self._inner = self._small
 
     def __call__(self, image: NDArray[np.uint8], slot: NDArray[Any]) -> Letterbox:
-        """Write `image` (H, W, 3) BGR into `slot` (1, h, w, 3); return the way there."""
+        """Write `image` (H, W, 3) BGR into `slot`; return the way there."""
         height, width = image.shape[:2]
         if (width, height) != self._frame_wh:
             self._plan((width, height))
-        if self._spec.fit == "letterbox":
+        if self._spec.fit == "letterbox" and self._spec.pad == "center":
             cv2.warpAffine(
                 image, self._matrix, self._input_wh, dst=self._small, flags=cv2.INTER_LINEAR,
-                borderMode=cv2.BORDER_CONSTANT, borderValue=(0, 0, 0),
+                borderMode=cv2.BORDER_CONSTANT, borderValue=self._border,
             )  # fmt: skip
         else:
-            cv2.resize(image, self._input_wh, dst=self._small, interpolation=cv2.INTER_LINEAR)
-        if self._spec.color == "rgb":
+            inner = self._inner
+            inner_wh = (inner.shape[1], inner.shape[0])
+            cv2.resize(image, inner_wh, dst=inner, interpolation=cv2.INTER_LINEAR)
+        if self._to_rgb:
             cv2.cvtColor(self._small, cv2.COLOR_BGR2RGB, dst=self._small)
-        self._write(self._small, slot[0])
+        elif self._pixels is self._planes:
+            cv2.split(self._small, self._order)
+        self._write(self._pixels, slot[0])
         return self._letterbox
 
     def _plan(self, frame_wh: tuple[int, int]) -> None:
-        fit = Letterbox.fit if self._spec.fit == "letterbox" else Letterbox.stretch
-        box = fit(frame_wh, self._input_wh)
+        way = Letterbox.stretch
+        if self._spec.fit == "letterbox":
+            way = Letterbox.fit if self._spec.pad == "center" else Letterbox.corner
+        box = way(frame_wh, self._input_wh)
         self._matrix = np.array([[box.scale_x, 0, box.pad_x], [0, box.scale_y, box.pad_y]])
+        columns, rows = round(box.scale_x * frame_wh[0]), round(box.scale_y * frame_wh[1])
+        self._small[:] = self._spec.pad_value
+        self._inner = self._small[:rows, :columns]
         self._letterbox, self._frame_wh = box, frame_wh
 
 

@@ -83,6 +83,7 @@ class SsdAnchors:
         self._centres, self._sizes = np.ascontiguousarray(pairs.transpose(1, 0, 2))
         self._boxes, self._scores = _roles(spec, outputs, len(pairs), config.boxes)
         self._outputs = tuple(outputs)
+        self._mask = np.empty(outputs[self._scores].shape[1:], np.bool_)
         self._config = config
         ty, tx, th, tw = config.scales
         self._divisors = np.array(((tx, ty), (tw, th)), np.float32)
@@ -114,12 +115,13 @@ class SsdAnchors:
 
     def _strong(self, raw: NDArray[Any]) -> Candidates:
         """Compare as stored; only what is strong becomes a real number."""
-        flat = np.flatnonzero(raw[:, self._first :] >= self._least)
-        anchor, class_id = np.divmod(flat, raw.shape[1] - self._first)
-        score = to_real(raw[anchor, class_id + self._first], self._outputs[self._scores])
+        np.greater_equal(raw, self._least, out=self._mask)
+        self._mask[:, : self._first] = False
+        anchor, column = np.divmod(np.flatnonzero(self._mask), raw.shape[1])
+        score = to_real(raw[anchor, column], self._outputs[self._scores])
         if self._config.activation == "sigmoid":
             score = np.float32(1) / (np.float32(1) + np.exp(-score))
-        return anchor, class_id, score
+        return anchor, column - self._first, score
 
     def _softmax(self, raw: NDArray[Any]) -> Candidates:
         logits = to_real(raw, self._outputs[self._scores])
