@@ -92,9 +92,12 @@ class Failover:
         self._deadline_s, self._first_retry_s = deadline_s, retry_s
         self._reason: str | None = None
         self._spare: Engine | None = None
+        self._left: Engine | None = None
         self._lock = Lock()
         self._revived: Mailbox[Engine] = Mailbox(f"{name} revived", latest=True)
         self._reviver: Worker | None = None
+        self._submits: Attendant | None = None
+        self._collects: Attendant | None = None
         self._attend()
 
     @property
@@ -123,12 +126,14 @@ class Failover:
         self, written: Written, image: NDArray[np.uint8]
     ) -> tuple[Sequence[NDArray[Any]], Written]:
         """Wait for the outputs of what `image` was written into, and say who computed them."""
-        try:
-            return self._collect(written), written
-        except BackendError as error:
-            with self._lock:
-                self._fall(written.engine, error)
-                written = self._write(self._engine, image, written.slot)
+        if written.engine is not self._left:
+            try:
+                return self._collect(written), written
+            except BackendError as error:
+                with self._lock:
+                    self._fall(written.engine, error)
+        with self._lock:
+            written = self._write(self._engine, image, written.slot)
         return self._collect(written), written
 
     def close(self) -> None:
@@ -136,14 +141,20 @@ class Failover:
         self._revived.close()
         if self._reviver is not None:
             self._reviver.join(self._deadline_s)
-        for attendant in (self._submits, self._collects):
-            attendant.close()
+        self._dismiss()
         for engine in {id(e): e for e in (self._engine, self._spare) if e is not None}.values():
             engine.backend.close()
 
     def _attend(self) -> None:
-        self._submits = Attendant(f"{self._name} submit")
-        self._collects = Attendant(f"{self._name} collect")
+        """Have the calls that may hang made by threads that can be left behind."""
+        if self._below is not None:
+            self._submits = Attendant(f"{self._name} submit")
+            self._collects = Attendant(f"{self._name} collect")
+
+    def _dismiss(self) -> None:
+        for attendant in (self._submits, self._collects):
+            if attendant is not None:
+                attendant.close()
 
     def _write(self, engine: Engine, image: NDArray[np.uint8], slot: int) -> Written:
         backend = engine.backend
@@ -155,8 +166,8 @@ class Failover:
         backend, slot = written.engine.backend, written.slot
         return self._guarded(self._collects, written.engine, lambda: backend.collect(slot))
 
-    def _guarded(self, attendant: Attendant, engine: Engine, call: Callable[[], T]) -> T:
-        if self._below is None or engine is self._spare:
+    def _guarded(self, attendant: Attendant | None, engine: Engine, call: Callable[[], T]) -> T:
+        if attendant is None or engine is self._spare:
             return call()
         try:
             return attendant.call(call, self._deadline_s)
@@ -174,9 +185,8 @@ class Failover:
         info = engine.backend.info
         self._reason = f"{info.name} failed: {error}"
         _log.warning("%s: %s; the CPU takes over", self._name, self._reason)
-        self._engine = self._spare
-        for attendant in (self._submits, self._collects):
-            attendant.close()
+        self._left, self._engine = engine, self._spare
+        self._dismiss()
         self._attend()
         revival = _Revival(engine, self._below, self._revived, self._first_retry_s)
         self._reviver = Worker(f"{self._name} revive", revival.step)
@@ -184,7 +194,7 @@ class Failover:
 
     def _rise(self, engine: Engine) -> None:
         _log.warning("%s: %s is back", self._name, engine.backend.info.name)
-        self._engine, self._reason = engine, None
+        self._engine, self._left, self._reason = engine, None, None
 
 
 class _Revival:
