@@ -29,6 +29,8 @@ DETECTORS = {
     "blazeface": "vision.detectors.blazeface:BlazeFace",
     "ssd-postprocess": "vision.detectors.ssd_postprocess:SsdPostprocess",
     "ssd-anchors": "vision.detectors.ssd_anchors:SsdAnchors",
+    "yolox": "vision.detectors.yolox:Yolox",
+    "yolo-rows": "vision.detectors.yolo_rows:YoloRows",
 }
 TRACKERS = {
     "kalman": "vision.trackers.kalman:KalmanTracker",
