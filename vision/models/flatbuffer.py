@@ -25,8 +25,8 @@ class DamagedError(ValueError):
 class Buffer:
     """Bytes, every read checked.
 
-    What is read in all is limited to the length: an honest file is read less than once,
-    but in a forged one a million entries can share one long string.
+    What is read in all is limited to twice the length: an honest file is read about
+    once, but in a forged one a million entries can share one long string.
 
     Args:
         data: The whole FlatBuffer.
@@ -40,7 +40,7 @@ class Buffer:
         if data[_IDENTIFIER] != identifier:
             raise DamagedError(f"it does not carry the mark {identifier.decode()}")
         self._data = data
-        self._allowance = len(data)
+        self._allowance = 2 * len(data)
 
     def root(self) -> Table:
         """Return the outermost table."""
@@ -112,9 +112,18 @@ class Table:
         """Return a vector of 32-bit integers."""
         return tuple(map(int, self._numbers(field, "i")))
 
+    def longs(self, field: int) -> tuple[int, ...]:
+        """Return a vector of 64-bit integers."""
+        return tuple(map(int, self._numbers(field, "q")))
+
+    def length(self, field: int) -> int:
+        """Return how many entries a vector has, without reading them."""
+        return self._vector(field)[1]
+
     def _numbers(self, field: int, code: str) -> tuple[float, ...]:
         start, length = self._vector(field)
-        return struct.unpack(f"<{length}{code}", self._buffer.take(start, 4 * length))
+        size = struct.calcsize(code) * length
+        return struct.unpack(f"<{length}{code}", self._buffer.take(start, size))
 
     def _vector(self, field: int) -> tuple[int, int]:
         """Return where a vector's first entry lies and how many there are."""

@@ -2,8 +2,7 @@
 
 The file is a FlatBuffer (`TFL3`). Models made for phones carry a second one (`M001`,
 "TFLite metadata") in a buffer of the first, and the label files that it names in a zip
-archive behind it. The numbers of the fields are those of TensorFlow's `schema.fbs` and
-`metadata_schema.fbs`.
+archive behind it. The numbers of its fields are those of TensorFlow's `metadata_schema.fbs`.
 """
 
 from __future__ import annotations
@@ -17,12 +16,11 @@ from typing import TYPE_CHECKING
 
 from vision.errors import ModelError
 from vision.models.flatbuffer import Buffer, DamagedError, Table
-from vision.models.operators import BUILTIN_OPERATORS
+from vision.models.graph import Tensor, operators_of, tensor_of
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-_CUSTOM = BUILTIN_OPERATORS.index("CUSTOM")
 _NORMALIZATION = 1  # of the union ProcessUnitOptions
 _LABEL_FILES = (2, 3)  # TENSOR_AXIS_LABELS, TENSOR_VALUE_LABELS
 _LABEL_FILE_LIMIT = 1 << 20  # bytes; more is no list of labels
@@ -37,8 +35,8 @@ class Metadata:
     """What was found.
 
     Attributes:
-        input_shape: Of the first input, with the batch dimension.
-        tensor_names: Of the outputs, as the graph has them, in its order.
+        inputs: Of the graph, in its order.
+        outputs: Of the graph, in its order.
         operators: Of the graph in the order of running; a custom one by its own name.
         output_names: Of the outputs, as the metadata has them, in the same order;
             empty where there is no metadata. So are the rest.
@@ -47,13 +45,23 @@ class Metadata:
         input_std: See `input_mean`.
     """
 
-    input_shape: tuple[int, ...]
-    tensor_names: tuple[str, ...]
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
     operators: tuple[str, ...]
     output_names: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
     input_mean: tuple[float, ...] = ()
     input_std: tuple[float, ...] = ()
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Of the first input, with the batch dimension."""
+        return self.inputs[0].shape
+
+    @property
+    def tensor_names(self) -> tuple[str, ...]:
+        """Of the outputs, as the graph has them."""
+        return tuple(tensor.name for tensor in self.outputs)
 
 
 def read_metadata(path: Path) -> Metadata:
@@ -88,31 +96,14 @@ def parse(data: bytes) -> Metadata:
     tensors = list(described.tables(3)) if described else []
     mean, std = _normalization(described) if described else ((), ())
     return Metadata(
-        input_shape=graph.nth_table(0, inputs[0]).integers(0),
-        tensor_names=tuple(graph.nth_table(0, index).text(3) for index in outputs),
-        operators=_operators(model, graph),
+        inputs=tuple(tensor_of(graph.nth_table(0, index)) for index in inputs),
+        outputs=tuple(tensor_of(graph.nth_table(0, index)) for index in outputs),
+        operators=tuple(operator.name for operator in operators_of(model, graph)),
         output_names=tuple(tensor.text(0) for tensor in tensors),
         labels=_labels(data, tensors),
         input_mean=mean,
         input_std=std,
     )
-
-
-def _operators(model: Table, graph: Table) -> tuple[str, ...]:
-    names = [_operator(code) for code in model.tables(1)]
-    try:
-        return tuple(names[step.integer(0, "I")] for step in graph.tables(3))
-    except IndexError:
-        raise DamagedError("an operator is not in its own list") from None
-
-
-def _operator(code: Table) -> str:
-    # Codes up to 127 stand in an older, one-byte field (and here too, or not).
-    number = max(code.integer(0, "b"), code.integer(3, "i"))
-    if number == _CUSTOM:
-        return code.text(1)
-    known = 0 <= number < len(BUILTIN_OPERATORS)
-    return BUILTIN_OPERATORS[number] if known else f"BUILTIN_{number}"
 
 
 def _own(model: Table) -> Table | None:
