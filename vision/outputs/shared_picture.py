@@ -22,7 +22,7 @@ _PIXELS_AT = 64
 
 
 class SharedPicture:
-    """Two slots of anonymous memory, each with a file lock of its own.
+    """Two slots of anonymous memory, and a lock for each.
 
     The reader holds one slot at most, so the writer always finds the other. The
     memory and the locks belong to file descriptors: whichever process dies, and
@@ -33,8 +33,9 @@ class SharedPicture:
     """
 
     def __init__(self, fds: tuple[int, ...] | None = None) -> None:
-        self.fds: tuple[int, ...] = fds or (_new_memory(), _new_memory())
-        self._slots = [_Slot(fd) for fd in self.fds]
+        self.fds: tuple[int, ...] = fds or (_new_memory(), _new_memory(), _new_memory())
+        *memories, locks = self.fds
+        self._slots = [_Slot(fd, locks, n) for n, fd in enumerate(memories)]
         self._count = 0
 
     def put(self, image: NDArray[np.uint8]) -> None:
@@ -67,22 +68,28 @@ class SharedPicture:
 
 
 class _Slot:
-    """One picture in a memory file that only ever grows."""
+    """One picture in a memory file that only ever grows.
 
-    def __init__(self, fd: int) -> None:
+    Its lock is a byte of another file: a process that closes any descriptor of a file,
+    as mapping it anew does, loses all its locks on that file.
+    """
+
+    def __init__(self, fd: int, locks: int, number: int) -> None:
         self._fd = fd
+        self._locks, self._number = locks, number
         self._memory = mmap.mmap(fd, 0)
         self.written = 0
 
     def lock(self, *, wait: bool) -> bool:
+        how = fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB
         try:
-            fcntl.lockf(self._fd, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.lockf(self._locks, how, 1, self._number)
         except BlockingIOError:
             return False
         return True
 
     def unlock(self) -> None:
-        fcntl.lockf(self._fd, fcntl.LOCK_UN)
+        fcntl.lockf(self._locks, fcntl.LOCK_UN, 1, self._number)
 
     def write(self, image: NDArray[np.uint8], count: int) -> None:
         height, width = image.shape[:2]

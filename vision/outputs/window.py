@@ -146,8 +146,10 @@ class _Child:
         self._stderr.seek(0)
         lines = self._stderr.read().decode(errors="replace").split("\n")
         self._release()
-        fallback = f"killed by {signal.Signals(-status).name}" if status < 0 else f"exit {status}"
-        return status, next((line.strip() for line in reversed(lines) if line.strip()), fallback)
+        if status < 0:
+            return status, f"killed by {signal.Signals(-status).name}"
+        said = [line.strip() for line in lines if line.strip()]
+        return status, said[-1] if said else f"exit status {status}"
 
     def _release(self) -> None:
         self._picture.close()

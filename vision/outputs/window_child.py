@@ -30,6 +30,7 @@ EXIT_NO_WINDOW = 11
 
 _IDLE_S = 0.02
 """How long a key press waits where no pictures come; HighGUI has nothing to wait on."""
+_SETTLE_MS = 200
 _LARGEST_WH = (1280, 720)
 _QUIT_KEYS = frozenset(map(ord, "qQ\x1b"))
 _FULLSCREEN_KEYS = frozenset(map(ord, "fF"))
@@ -128,9 +129,10 @@ class _Window:
         size_wh = self._size_wh or (max(1, round(width * scale)), max(1, round(height * scale)))
         flags = cv2.WINDOW_NORMAL | cv2.WINDOW_FREERATIO | cv2.WINDOW_GUI_NORMAL
         cv2.namedWindow(self._title, flags)
+        # Resized while the window manager still takes it in, one of Qt's in fifty stays blank.
+        cv2.waitKey(_SETTLE_MS)
         cv2.resizeWindow(self._title, *size_wh)
-        # The window manager has placed it before it had its size.
-        cv2.moveWindow(self._title, 0, 0)
+        cv2.moveWindow(self._title, 0, 0)  # it was placed before it had its size
         self._open = True
         if self._fullscreen:
             self._apply_fullscreen()
