@@ -30,7 +30,7 @@ FLOORS = {
         "models", "litert", "overlay", "rules",
     },
     "line": {"capture", "failover", "lane", "pipeline", "publishing", "registry", "runtime"},
-    "composition": {"app", "building", "oneshot"},
+    "composition": {"app", "building", "doctor", "oneshot"},
     "commands": {"bench", "commands"},
     "front door": {"cli", "__main__"},
 }  # fmt: skip

@@ -20,6 +20,7 @@ _COMMANDS = {
     "detect": "vision.commands.detect:detect",
     "models": "vision.commands.models:models",
     "bench": "vision.commands.bench:bench",
+    "doctor": "vision.commands.doctor:doctor",
     "config": "vision.commands.config:config",
 }
 _INTERRUPTED = 130

@@ -43,7 +43,7 @@ def look() -> Drivers:
     traces: list[str] = [platform.release(), *(os.environ.get(name, "") for name in _NAMED)]
     libraries: list[str] = []
     broken: list[str] = []
-    for manifest in _manifests():
+    for manifest in manifests():
         try:
             text = manifest.read_text(encoding="utf-8")
             library = str(json.loads(text)["ICD"]["library_path"])
@@ -51,7 +51,7 @@ def look() -> Drivers:
             broken.append(str(manifest))
             continue
         libraries.append(library)
-        traces += [text, trace(_library_path(manifest, library))]
+        traces += [text, trace(library_path(manifest, library))]
     modules = _kernel_modules()
     words = ", ".join((*(Path(library).name for library in libraries), *modules))
     key = hashlib.sha256("\0".join((*traces, *broken, *modules)).encode()).hexdigest()
@@ -73,7 +73,8 @@ def _problem(libraries: list[str], broken: list[str]) -> str | None:
     return "no Vulkan driver is installed: apt install mesa-vulkan-drivers, or the GPU maker's own"
 
 
-def _manifests() -> list[Path]:
+def manifests() -> list[Path]:
+    """Return the driver files, in the loader's order."""
     for variable in _NAMED:
         if os.environ.get(variable):
             return _listed(os.environ[variable])
@@ -96,8 +97,11 @@ def _listed(text: str) -> list[Path]:
     return [path for group in opened for path in group if path.exists()]
 
 
-def _library_path(manifest: Path, library: str) -> Path:
-    """A bare name is the dynamic linker's to find; everything else is relative to the file."""
+def library_path(manifest: Path, library: str) -> Path:
+    """Return where the library is that `manifest` names.
+
+    A bare name is the dynamic linker's to find; everything else is relative to the file.
+    """
     if "/" in library:
         return manifest.parent / library
     machine = f"{platform.machine()}-linux-gnu"
