@@ -68,6 +68,11 @@ class Sidecar(_Strict):
     labels: tuple[str, ...] = ()
     """Instead of the metadata's."""
     options: dict[str, Any] = Field(default_factory=dict)
+    sha256: str | None = None
+    """Of the file that this was written for; another one is refused."""
+    licence: str | None = None
+    provenance: dict[str, Any] = Field(default_factory=dict)
+    """Where it comes from and how it was made; for people."""
 
 
 class ModelEntry(Asset, Sidecar):
