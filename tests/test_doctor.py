@@ -414,7 +414,7 @@ def test_a_gpu_that_is_required_and_not_there(examine):
     none = {"VK_DRIVER_FILES": "/nonexistent"}
     found = examine("--set", "inference.backend=auto", **none)
     assert found["vulkan driver"]["status"] == "warn"
-    assert found["gpu face-short"]["status"] in ("skip", "warn")
+    assert found["gpu face-short"]["status"] == "skip"
     assert found["backend face-short"]["detail"] == "cpu"
     required = ("--set", "inference={require_gpu: true}")
     found = examine(*required, code=1, **none)["backend face-short"]
@@ -430,6 +430,7 @@ def test_a_verified_gpu_and_what_is_remembered_of_it(examine, tmp_path):
     gpu_only = ("--set", "inference={backend: gpu, precision: fp32}")
     environment = {"VK_DRIVER_FILES": str(SWIFTSHADER)}
     found = examine(*gpu_only, **environment)
+    assert found["gpu runtime"]["status"] == "ok"
     assert found["vulkan driver"]["detail"].startswith("libvk_swiftshader.so loads")
     assert "SwiftShader" in found["adapter"]["detail"]
     assert "the CPU in software" in found["adapter"]["detail"]

@@ -81,6 +81,7 @@ def _inference(config: Config, *, redo: bool) -> Iterator[Finding]:
     yield from models.others(names)
     wanted = config.inference.backend in ("auto", "gpu")
     yield from devices.render_nodes()
+    yield gpu.accelerator(wanted=wanted)
     yield gpu.vulkan_loader(wanted=wanted)
     yield from gpu.vulkan_drivers(driver.manifests(), wanted=wanted)
     yield from gpu.backends(specs, config.inference, redo=redo)

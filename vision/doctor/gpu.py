@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from vision.doctor import child
 from vision.doctor.report import Finding
-from vision.errors import ConfigError
-from vision.litert import driver
+from vision.errors import BackendError, ConfigError
+from vision.litert import capi, driver
 from vision.litert.choice import choose
 
 if TYPE_CHECKING:
@@ -25,6 +25,22 @@ if TYPE_CHECKING:
 _LOADER = "libvulkan.so.1"
 _LOAD = "import ctypes, sys; ctypes.CDLL(sys.argv[1])"
 _OTHER_MACHINE = "wrong ELF class"  # what the linker says of a 32-bit library
+
+
+def accelerator(*, wanted: bool) -> Finding:
+    """Check that the installed runtime has its GPU part.
+
+    Args:
+        wanted: The configuration lets models run on the GPU.
+    """
+    try:
+        capi.folder()
+    except BackendError as error:
+        status: Status = "warn" if wanted else "skip"
+        mend = f"pip install '{capi.PACKAGE}=={capi.RELEASE}.*'"
+        return Finding("gpu runtime", status, str(error).removesuffix(f": {mend}"), mend)
+    detail = f"{capi.PACKAGE} {capi.installed()} with {capi.ACCELERATOR}"
+    return Finding("gpu runtime", "ok", detail)
 
 
 def vulkan_loader(*, wanted: bool, library: str = _LOADER) -> Finding:
@@ -98,8 +114,8 @@ def backends(
         except ConfigError as error:
             yield Finding(
                 f"backend {spec.name}", "bad", str(error).removeprefix(f"{spec.name}: "),
-                "mend the lines above, then --redo; or inference: {backend: auto, "
-                "require_gpu: false}",
+                "mend what is above, then --redo; or let the CPU do: inference.backend auto, "
+                "require_gpu false",
             )  # fmt: skip
             continue
         for verdict in decision.verdicts.values():
@@ -128,13 +144,22 @@ def _verdicts(spec: ModelSpec, decision: Decision) -> Iterator[Finding]:
             detail += f", outputs off by {verdict.worst_error:.2g} at most"
         yield Finding(f"{kind} {spec.name}", "ok", detail)
     for why, precisions in refused.items():
-        if why == driver.look().problem:
-            yield Finding(f"{kind} {spec.name}", "skip", "not tried: see the Vulkan lines")
+        if why == _obstacle():
+            yield Finding(f"{kind} {spec.name}", "skip", "not tried: see the lines above")
             continue
         yield Finding(
             f"{kind} {spec.name}", "warn", f"{', '.join(precisions)}: {why}",
             "with another driver or model try --redo; or inference.backend: cpu",
         )  # fmt: skip
+
+
+def _obstacle() -> str | None:
+    """Return why no model can be tried at all, which has lines of its own."""
+    try:
+        capi.folder()
+    except BackendError as error:
+        return str(error)
+    return driver.look().problem
 
 
 def _chosen(decision: Decision) -> str:
