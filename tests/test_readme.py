@@ -29,6 +29,7 @@ from gpu_support import SWIFTSHADER, WHY_NOT
 from vision import cli, config_file, errors, event, registry
 from vision.commands.config import _schema
 from vision.config import DetectorConfig, InferenceConfig, RulesConfig
+from vision.litert import judge
 from vision.model_spec import InputSpec
 from vision.models.catalogue import load_catalogue
 from vision.models.entries import Sidecar
@@ -132,7 +133,7 @@ def shortened(line):
         line = line.partition("  # ")[0].replace(" --source /dev/video0", "")
         line += " --set cameras.front.source=still:photo.jpg"
     line = re.sub(r"main\.py (run|demo)\b", r"\g<0> --frames 6", line)
-    return re.sub(r"main\.py bench\b", r"\g<0> --frames 20 --rounds 1 --fps 100", line)
+    return re.sub(r"main\.py bench\b", r"\g<0> --frames 60 --rounds 1 --fps 100", line)
 
 
 @pytest.mark.parametrize("line", COMMANDS)
@@ -199,6 +200,12 @@ def test_the_table_of_commands_is_whole():
 def test_the_table_of_exit_codes_is_whole():
     codes = {value for name, value in vars(errors).items() if name.startswith("EXIT_")}
     assert {int(row[0]) for row in _rows("exit code")} == codes | {cli._INTERRUPTED}
+
+
+def test_the_tolerances_are_those_of_the_judge():
+    [told] = re.findall(r"^- Right means: (.*?)\. ", README, re.MULTILINE | re.DOTALL)
+    percent = [float(number) for number in re.findall(r"([\d.]+) %", told)]
+    assert percent == [100 * judge.TOLERANCE[kind] for kind in ("fp32", "fp16", "int8")]
 
 
 def test_the_tables_of_models_and_extras_are_whole():
@@ -375,6 +382,7 @@ def test_the_examples_of_plug_ins_work(contributed):
     video.release()
     np.save(contributed / "frames.npy", frames)
     with _Receiver(("127.0.0.1", 0), None) as receiver:
+        receiver.socket.settimeout(5)
         done = shell(
             contributed,
             "python main.py run configs/headless.yaml --source npy:frames.npy --json "
