@@ -78,7 +78,7 @@ def test_a_delegate_that_is_right_is_used(library):
 @pytest.mark.parametrize(
     ("mode", "why"),
     [
-        ("wrong", "wrong answers: output 'regressors'"),
+        ("wrong", "wrong answers: output"),
         ("crash", "it crashes while running (SIGABRT)"),
         ("hang", "it hangs while running"),
         ("idle", "none of the model's operations run on it"),

@@ -152,13 +152,28 @@ def _dense(values):
     return [np.asarray(values, np.float32)]
 
 
-def test_differences_are_in_real_units_and_relative_to_the_range():
-    spec = TensorSpec("q", (1, 2), np.dtype(np.uint8), scale=0.5, zero_point=3)
-    want = [[np.array([[0, 100]], np.uint8)], [np.array([[50, 60]], np.uint8)]]
-    have = [[np.array([[0, 100]], np.uint8)], [np.array([[50, 64]], np.uint8)]]
-    (found,) = compare.compare([spec], want, have).differences
-    assert (found.max_error, found.value_range) == (2.0, 50.0)
-    assert found.relative == pytest.approx(0.04)
+def _difference(want, have, scale=0.0):
+    spec = TensorSpec("x", (len(want[0]),), np.dtype(np.float32), scale=scale)
+    pairs = [[_dense(values) for values in side] for side in (want, have)]
+    (found,) = compare.compare([spec], *pairs).differences
+    return found
+
+
+def test_differences_are_relative_to_what_the_output_spans_on_that_picture():
+    found = _difference([[0, 100], [0, 20]], [[0, 104], [0, 22]])
+    assert (found.max_error, found.relative) == (4.0, pytest.approx(0.1))
+
+
+def test_one_step_of_a_quantised_output_is_no_difference():
+    found = _difference([[0, 100], [50, 60]], [[0, 100], [50, 61]], scale=0.5)
+    assert (found.max_error, found.relative) == (0.5, 0)
+    assert _difference([[50, 60]], [[50, 63]], scale=0.5).relative == pytest.approx(0.2)
+
+
+def test_an_output_that_is_constant_on_one_picture_is_measured_against_the_others():
+    assert _difference([[0, 100], [7, 7]], [[0, 100], [7, 7.5]]).relative == pytest.approx(0.1)
+    assert _difference([[7, 7]], [[7, 7]]).relative == 0
+    assert _difference([[7, 7]], [[7, 7.1]]).relative == float("inf")
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])

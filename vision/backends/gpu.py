@@ -97,7 +97,8 @@ class GpuBackend:
         self._slots: list[_Slot] = []
         try:
             self._check(verdict)
-            self._slots += [_Slot(self._model) for _ in range(_SLOTS)]
+            for _ in range(_SLOTS):
+                self._slots.append(_Slot(self._model))  # noqa: PERF401  (what is made gets freed)
         except BackendError:
             self.close()
             raise
