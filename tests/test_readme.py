@@ -248,6 +248,7 @@ def test_the_example_has_every_key(porch):
         sections = [*written["outputs"], *written["publishers"], written["tracker"]]
         for name, target in table.items():
             parts[target.partition(":")[2]] = [own for own in sections if own["type"] == name]
+    assert set(parts) == set(schema)
     for name, found in parts.items():
         assert found, name
         for section in found:
