@@ -98,7 +98,7 @@ class GpuBackend:
         try:
             self._check(verdict)
             for _ in range(_SLOTS):
-                self._slots.append(_Slot(self._model))  # noqa: PERF401  (what is made gets freed)
+                self._slots.append(_Slot(self._model))
         except BackendError:
             self.close()
             raise
@@ -153,10 +153,10 @@ class GpuBackend:
         return entry.results
 
     def close(self) -> None:
-        """Free the model, after the runs that are in flight. Safe twice and from any thread.
+        """Free the model, after the calls that are in hand. Safe twice and from any thread.
 
-        A run that does not end within a second keeps its memory: freeing what a hanging
-        driver may still write to would crash the process.
+        A call that does not end within a second keeps the memory: freeing what a hanging
+        driver may still write to would crash the process. Frames in flight are lost.
         """
         held = [entry for entry in self._slots if entry.mutex.acquire(_CLOSE_S)]
         closed = any(entry.state is _State.CLOSED for entry in held)
