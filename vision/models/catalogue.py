@@ -9,16 +9,15 @@ from typing import TYPE_CHECKING
 
 from vision import paths
 from vision.errors import ModelError
-from vision.model_spec import InputSpec, ModelSpec
+from vision.model_spec import ModelSpec
 from vision.models.entries import Asset, Catalogue, Sidecar, load
 from vision.models.metadata import Metadata, read_metadata
+from vision.models.recognise import recognise
 from vision.naming import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_SSD_OPERATOR = "TFLite_Detection_PostProcess"
-_SSD_OUTPUTS = 4
 _CHUNK_BYTES = 1 << 20
 
 
@@ -115,6 +114,11 @@ def _resolve_path(path: Path) -> ModelSpec:
         if entry.sha256 == sha256:
             return _spec(name, path, sha256, entry, metadata)
     known = _described(path, metadata)
+    if known.sha256 not in (None, sha256):
+        raise ModelError(
+            f"{path}: another file than its sidecar was written for (SHA-256 begins {sha256[:12]}, "
+            f"not {str(known.sha256)[:12]}); get both again, or take `sha256` out of the sidecar"
+        )
     from vision.models.trial import try_model  # noqa: PLC0415  (most starts do without)
 
     try_model(path, sha256)
@@ -124,27 +128,15 @@ def _resolve_path(path: Path) -> ModelSpec:
 def _described(path: Path, metadata: Metadata) -> Sidecar:
     """Return what the sidecar says, or what is certain without one."""
     sidecar_path = path.with_suffix(".yaml")
-    known = load(sidecar_path, Sidecar) if sidecar_path.is_file() else _recognised(metadata)
+    known = load(sidecar_path, Sidecar) if sidecar_path.is_file() else recognise(metadata)
     if known is None:
+        shapes = ", ".join(str(tensor.shape) for tensor in metadata.outputs)
         raise ModelError(
-            f"{path}: nothing says how to read this model's outputs; write {sidecar_path.name} "
-            "beside it with `decoder: blazeface` or `decoder: ssd-postprocess` and what else "
-            "it needs of input {fit, color, mean, std}, labels, options"
+            f"{path}: nothing says how to read this model's outputs, {shapes}; write "
+            f"{sidecar_path.name} beside it: `python main.py models inspect {path}` prints one "
+            f"to start from"
         )
     return known
-
-
-def _recognised(metadata: Metadata) -> Sidecar | None:
-    if metadata.operators[-1:] != (_SSD_OPERATOR,) or len(metadata.tensor_names) != _SSD_OUTPUTS:
-        return None
-    means, stds = set(metadata.input_mean), set(metadata.input_std)
-    if not means | stds:
-        return Sidecar(decoder="ssd-postprocess")
-    try:  # InputSpec has one mean and one deviation for all channels
-        [mean], [std] = means, stds
-        return Sidecar(decoder="ssd-postprocess", input=InputSpec(mean=mean, std=std))
-    except ValueError:
-        return None
 
 
 def _spec(name: str, path: Path, sha256: str, known: Sidecar, metadata: Metadata) -> ModelSpec:
