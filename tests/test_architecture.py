@@ -20,16 +20,21 @@ ROOT = Path(__file__).resolve().parent.parent
 # From the ground up: a module imports from lower floors and from its own. A folder stands
 # for all its modules. A new module is placed here first.
 FLOORS = {
-    "types": {"errors", "naming", "geometry", "nms", "detection", "event", "frame"},
+    "types": {
+        "errors", "naming", "geometry", "nms", "classification", "detection", "event", "frame",
+    },
     "contracts": {
         "clock", "config", "config_file", "explain", "interfaces", "model_spec", "native_log",
         "origins", "paths", "picture", "preprocess", "quantized", "stats", "yaml_tree",
     },
     "plug-ins": {
-        "sources", "backends", "detectors", "trackers", "outputs", "publishers",
+        "sources", "backends", "detectors", "classifiers", "trackers", "outputs", "publishers",
         "models", "litert", "overlay", "rules",
     },
-    "line": {"capture", "failover", "lane", "pipeline", "publishing", "registry", "runtime"},
+    "line": {
+        "capture", "cascade", "classify", "failover", "lane", "pipeline", "publishing", "registry",
+        "runtime",
+    },
     "composition": {"app", "building", "doctor", "oneshot"},
     "commands": {"bench", "commands"},
     "front door": {"cli", "__main__"},

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import cv2
 
-from vision.building import Checked, build_models
+from vision.building import Checked, build_cascade, build_models
 from vision.errors import EXIT_INTERNAL, StageError, VisionError
 from vision.overlay import Overlay
 from vision.pipeline import Line, Parts
@@ -145,6 +145,7 @@ def _parts(checked: Checked, camera: str) -> Parts:
         node=config.name,
         source=checked.source(camera),
         lanes=models.lanes,
+        cascade=build_cascade(config, models.lanes),
         min_score=models.min_score,
         tracker=tracker_class(
             tracker_config,

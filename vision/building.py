@@ -5,12 +5,15 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Union
 
 import numpy as np
 
 from vision import registry
-from vision.errors import ConfigError
+from vision.cascade import Cascade
+from vision.classify import PictureClassifier
+from vision.config import FRAME, ClassifierConfig
+from vision.errors import ConfigError, ModelError
 from vision.failover import Below, Engine, Failover
 from vision.lane import Lane
 from vision.litert.choice import choose
@@ -28,7 +31,7 @@ if TYPE_CHECKING:
 
     from vision.config import CameraConfig, Config, DetectorConfig, InferenceConfig
     from vision.config_file import Loaded
-    from vision.interfaces import Backend, Detector, Output, Publisher, Source
+    from vision.interfaces import Backend, Output, Publisher, Source
     from vision.model_spec import ModelSpec
 
 _log = logging.getLogger(__name__)
@@ -37,6 +40,8 @@ _LOW_SCORE = 0.1  # what the tracker's second pass may still use
 
 Part = tuple[Any, Any]
 """A plug-in class and its checked configuration: everything but the opening."""
+
+_OwnModel = Union["DetectorConfig", ClassifierConfig]
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +162,25 @@ def build_models(config: Config, names: Sequence[str]) -> Models:
     return Models(tuple(lanes), labels, min_score)
 
 
-def load_runner(name: str, own: DetectorConfig, inference: InferenceConfig) -> Failover:
+def build_cascade(config: Config, lanes: Sequence[Lane]) -> Cascade:
+    """Load the classifiers that have something to look at behind these detectors."""
+    labels = {lane.name: lane.labels for lane in lanes} | {FRAME: frozenset[str]()}
+    cascade = Cascade()
+    for name, own in config.classifiers.items():
+        if own.of in labels:
+            classifier = build_classifier(name, own, config.inference)
+            cascade.add(name, own, classifier, labels[own.of])
+    return cascade
+
+
+def build_classifier(
+    name: str, own: ClassifierConfig, inference: InferenceConfig
+) -> PictureClassifier:
+    """Load one classifier; raises ModelError, ConfigError or BackendError."""
+    return PictureClassifier(load_runner(name, own, inference))
+
+
+def load_runner(name: str, own: _OwnModel, inference: InferenceConfig) -> Failover:
     """Load one model, with the CPU behind it where it runs on an accelerator."""
     engine = load_engine(own, inference)
     if engine.backend.info.name == "cpu":
@@ -170,25 +193,41 @@ def load_runner(name: str, own: DetectorConfig, inference: InferenceConfig) -> F
     return Failover(name, engine, below)
 
 
-def load_engine(own: DetectorConfig, inference: InferenceConfig, *, redo: bool = False) -> Engine:
+def load_engine(own: _OwnModel, inference: InferenceConfig, *, redo: bool = False) -> Engine:
     """Load one model with its decoder and its preprocessing.
 
     Args:
-        own: The detector's section.
+        own: The detector's or classifier's section.
         inference: What shall compute.
         redo: Verify an accelerator anew, whatever is remembered of it.
     """
     spec = resolve(own.model)
+    task = "classify" if isinstance(own, ClassifierConfig) else "detect"
+    if spec.task != task:
+        raise ModelError(f"{spec.path}: this model's task is {spec.task!r}, not {task!r}")
     backend = build_backend(spec, inference, redo=redo)
-    plug_in, options = registry.section(
-        "decoder", registry.DETECTORS, {"type": spec.decoder, **spec.options},
-        Origins({(): str(spec.path)}), ("options",),
-    )  # fmt: skip
-    detector: Detector = plug_in(
+    decoder = (_classifier if task == "classify" else _detector)(spec, backend, own.min_score)
+    return Engine(backend, Preprocessor(spec.input, backend.inputs[0]), decoder)
+
+
+def _detector(spec: ModelSpec, backend: Backend, min_score: float) -> Any:
+    plug_in, options = _decoder("decoder", registry.DETECTORS, spec)
+    return plug_in(
         options, spec=spec, inputs=backend.inputs, outputs=backend.outputs,
-        min_score=min(_LOW_SCORE, own.min_score),
+        min_score=min(_LOW_SCORE, min_score),
     )  # fmt: skip
-    return Engine(backend, Preprocessor(spec.input, backend.inputs[0]), detector)
+
+
+def _classifier(spec: ModelSpec, backend: Backend, _min_score: float) -> Any:
+    plug_in, options = _decoder("decoder of classes", registry.CLASSIFIERS, spec)
+    return plug_in(options, spec=spec, outputs=backend.outputs)
+
+
+def _decoder(kind: str, table: dict[str, str], spec: ModelSpec) -> Part:
+    return registry.section(
+        kind, table, {"type": spec.decoder, **spec.options}, Origins({(): str(spec.path)}),
+        ("options",),
+    )  # fmt: skip
 
 
 def build_backend(spec: ModelSpec, inference: InferenceConfig, *, redo: bool = False) -> Backend:

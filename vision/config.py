@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path  # noqa: TC003  (pydantic resolves it at run time)
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from vision.naming import nearest, topic_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 Name = Annotated[str, AfterValidator(topic_name)]
 Positive = Annotated[float, Field(gt=0)]
@@ -19,6 +22,8 @@ Section = dict[str, Any]
 """A plug-in's `type` and its own keys; `registry.section` checks both."""
 
 DEFAULT_TRACKER = "kalman"
+FRAME = "frame"
+"""What a classifier looks at that looks at no detector's tracks."""
 
 
 class _Model(BaseModel):
@@ -58,6 +63,28 @@ class DetectorConfig(_Model):
     max_detections: Annotated[int, Field(ge=1)] | None = None
 
 
+class ClassifierConfig(_Model):
+    """A model that names what is in a picture, and where it looks."""
+
+    model: Annotated[str, Field(min_length=1)]
+    """A catalogue name, or the path of a `.tflite`."""
+    of: Annotated[str, Field(min_length=1)] = FRAME
+    """`frame`, or the detector whose tracks it looks at."""
+    region: tuple[Fraction, Fraction, Fraction, Fraction] = (0, 0, 1, 1)
+    """x1, y1, x2, y2 as fractions: of the frame, or of a track's box."""
+    top_k: Annotated[int, Field(ge=1)] = 1
+    min_score: Fraction = 0.5
+    every_s: Annotated[float, Field(ge=0)] = 1.0
+    """Between two looks at the same thing."""
+
+    @model_validator(mode="after")
+    def _has_area(self) -> ClassifierConfig:
+        x1, y1, x2, y2 = self.region
+        if x1 >= x2 or y1 >= y2:
+            raise ValueError("'region' is x1, y1, x2, y2 with x1 < x2 and y1 < y2")
+        return self
+
+
 class CameraConfig(_Model):
     """Where frames come from."""
 
@@ -95,6 +122,7 @@ class Config(_Model):
     """This node's, in topics and events."""
     inference: InferenceConfig = InferenceConfig()
     detectors: Annotated[dict[Name, DetectorConfig], Field(min_length=1)]
+    classifiers: dict[Name, ClassifierConfig] = Field(default_factory=dict)
     cameras: Annotated[dict[Name, CameraConfig], Field(min_length=1)]
     tracker: Annotated[Section, AfterValidator(lambda own: {"type": DEFAULT_TRACKER, **own})] = (
         Field(default={}, validate_default=True)
@@ -113,13 +141,19 @@ class Config(_Model):
             for index, name in enumerate(config.detectors or ())
             if name not in self.detectors
         ]
+        known = {FRAME, *self.detectors}
+        unknown += [
+            _unknown_detector(own.of, known, ("classifiers", name, "of"))
+            for name, own in self.classifiers.items()
+            if own.of not in known
+        ]
         if unknown:
             raise ValidationError.from_exception_data("Config", unknown)
         return self
 
 
 def _unknown_detector(
-    name: str, known: dict[str, DetectorConfig], keys: tuple[str | int, ...]
+    name: str, known: Iterable[str], keys: tuple[str | int, ...]
 ) -> InitErrorDetails:
     text = f"no detector is called {name!r}{nearest(name, known)}"
     # The text is an argument, since braces in a template are pydantic's own.

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
+
+    from vision.classification import ClassScore
 
 
 _FLOAT = np.dtype(np.float32)
@@ -86,6 +90,7 @@ class Track:
         hits: Detections matched so far.
         frames_since_update: 0 where a detection of this very frame matched.
         first_seen_ns: `captured_ns` of the first detection.
+        classes: What classifiers say of it, by their names, best class first.
     """
 
     track_id: int
@@ -96,3 +101,4 @@ class Track:
     hits: int
     frames_since_update: int
     first_seen_ns: int
+    classes: Mapping[str, tuple[ClassScore, ...]] = field(default_factory=dict)

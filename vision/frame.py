@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from vision.classification import ClassScore
     from vision.detection import Detections, Track
     from vision.event import Event
 
@@ -56,6 +57,7 @@ class Result:
         tracks: Confirmed and tentative tracks after this frame.
         events: What the rules said at this frame.
         timings_ns: Duration by stage.
+        classes: What classifiers say of the frame or a region of it, by their names.
     """
 
     frame: Frame
@@ -63,6 +65,7 @@ class Result:
     tracks: tuple[Track, ...]
     events: tuple[Event, ...]
     timings_ns: Mapping[str, int] = field(default_factory=dict)
+    classes: Mapping[str, tuple[ClassScore, ...]] = field(default_factory=dict)
 
 
 # A pool's buffer that nobody else looks at has these references: the pool's

@@ -148,6 +148,15 @@ class Detector(Protocol):
         """
 
 
+class Classifier(Protocol):
+    """Turns a model's outputs into class probabilities."""
+
+    labels: tuple[str, ...]
+
+    def probabilities(self, outputs: Sequence[NDArray[Any]]) -> NDArray[np.float32]:
+        """Return (C,) float32, 0…1, of what `Backend.collect` gave."""
+
+
 class Tracker(Protocol):
     """Follows boxes over frames."""
 

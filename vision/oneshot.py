@@ -10,7 +10,9 @@ import cv2
 
 from vision import registry
 from vision.building import source_section
+from vision.classification import top_k
 from vision.config import CameraConfig
+from vision.detection import Detections
 from vision.errors import EndOfStream, SourceError, StageError
 from vision.frame import Result
 from vision.origins import Origins
@@ -21,7 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from vision.building import Models
+    from vision.classify import PictureClassifier
     from vision.frame import Frame
+    from vision.interfaces import BackendInfo
 
 
 def frames(name: str) -> Iterator[tuple[str, Frame]]:
@@ -66,9 +70,19 @@ def detect_frame(models: Models, frame: Frame, min_score: float) -> Result:
     )  # fmt: skip
 
 
+def classify_frame(
+    classifier: PictureClassifier, frame: Frame, min_score: float, count: int
+) -> Result:
+    """Say what `frame` shows: at most `count` classes."""
+    started_ns = time.monotonic_ns()
+    probability = classifier(frame.image)
+    timings_ns = {"infer": time.monotonic_ns() - started_ns}
+    classes = top_k(probability, classifier.labels, count, min_score)
+    return Result(frame, Detections.empty(), (), (), timings_ns, {"classify": classes})
+
+
 def describe(source: str, result: Result, models: Models) -> dict[str, Any]:
-    """Return a line as CONTRACT has it."""
-    width, height = result.frame.size_wh
+    """Return a line about what was found where, for `--json`."""
     found = result.detections
     detections = []
     for index in range(len(found)):
@@ -82,24 +96,36 @@ def describe(source: str, result: Result, models: Models) -> dict[str, Any]:
                 [round(float(x), 2), round(float(y), 2)] for x, y in found.keypoints[index]
             ]
         detections.append(entry)
+    return _line(source, result, {"detections": detections}, models.lanes[0].info)
+
+
+def describe_classes(source: str, result: Result, info: BackendInfo) -> dict[str, Any]:
+    """Return a line about what a whole picture shows, for `--json`."""
+    classes = [each._asdict() for best in result.classes.values() for each in best]
+    return _line(source, result, {"classes": classes}, info)
+
+
+def _line(source: str, result: Result, found: dict[str, Any], info: BackendInfo) -> dict[str, Any]:
+    width, height = result.frame.size_wh
     return {
         "source": source,
         "frame": result.frame.frame_id,
         "width": width,
         "height": height,
-        "detections": detections,
+        **found,
         "timings_ms": {stage: round(ns / 1e6, 3) for stage, ns in result.timings_ns.items()},
-        "backend": models.lanes[0].info.as_json(),
+        "backend": info.as_json(),
     }
 
 
 def sentence(line: dict[str, Any]) -> str:
     """Return a line for a person."""
-    found = ", ".join(
+    found = [
         f"{entry['label']} {entry['score']:.2f} at {' '.join(f'{v:.0f}' for v in entry['box'])}"
-        for entry in line["detections"]
-    )
-    return f"{line['source']} [{line['frame']}]: {found or 'nothing'}"
+        for entry in line.get("detections", ())
+    ]
+    found += [f"{entry['label']} {entry['score']:.2f}" for entry in line.get("classes", ())]
+    return f"{line['source']} [{line['frame']}]: {', '.join(found) or 'nothing'}"
 
 
 class Saver:

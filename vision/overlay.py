@@ -15,10 +15,11 @@ from vision.frame import FramePool, frozen_view
 from vision.geometry import iou_matrix
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
+    from vision.classification import ClassScore
     from vision.detection import Detections, Track
     from vision.frame import Result
 
@@ -98,6 +99,7 @@ class Overlay:
         pen.labels()
         if hud is not None:
             pen.corner(hud)
+        pen.classes(result.classes, rows_above=0 if hud is None else 2)
         return frozen_view(buffer)
 
     def _label(self, class_id: int) -> str:
@@ -118,7 +120,8 @@ class _Pen:
 
     def fresh(self, track: Track) -> None:
         """Draw a track that was seen on this frame."""
-        name = f"{track.label} #{track.track_id}"
+        named = [best[0].label for best in track.classes.values() if best]
+        name = ", ".join([f"{track.label} #{track.track_id}", *named])
         self._box(track.xyxy, self._line_px, name, track.score, track.class_id)
 
     def loose(self, xyxy: NDArray[np.float32], score: float, class_id: int, label: str) -> None:
@@ -182,6 +185,13 @@ class _Pen:
         self._row(tiles, margin, margin)
         if hud.degraded is not None:
             self._row([self._tile(hud.degraded, _AMBER)], margin, margin + self._text_px)
+
+    def classes(self, found: Mapping[str, Sequence[ClassScore]], rows_above: int) -> None:
+        """Say below the corner what classifiers say of the whole picture."""
+        best = [each for classes in found.values() for each in classes]
+        for row, each in enumerate(best, rows_above):
+            tiles = [self._tile(each.label, _DARK, _WHITE), self._tile(f"{each.score:.2f}", _WHITE)]
+            self._row(tiles, self._text_px // 2, self._text_px // 2 + row * self._text_px)
 
     def _row(self, tiles: Sequence[NDArray[np.uint8]], x: int, y: int) -> None:
         width, height = self._size_wh

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from vision.cascade import Cascade
     from vision.detection import Detections
     from vision.event import Event
     from vision.failover import Written
@@ -50,6 +51,7 @@ class Parts:
     node: str
     source: Source
     lanes: tuple[Lane, ...]
+    cascade: Cascade
     min_score: NDArray[np.float32]
     """(C,) by class of the line: from here up a box is shown and may start a track."""
     tracker: Tracker
@@ -154,16 +156,20 @@ class Line:
         frame, timings_ns = job.frame, job.timings_ns
         found = self._infer(job)
         started_ns = time.monotonic_ns()
-        tracks = tuple(self.parts.tracker.update(found, frame.captured_ns))
+        followed = self.parts.tracker.update(found, frame.captured_ns)
+        classified_ns = time.monotonic_ns()
+        tracks, classes = self.parts.cascade.update(frame, followed)
+        classified_ns = time.monotonic_ns() - classified_ns
         events = self.parts.rules.update(frame, tracks)
-        timings_ns["track"] = time.monotonic_ns() - started_ns
+        timings_ns["track"] = time.monotonic_ns() - started_ns - classified_ns
+        timings_ns["classify"] = classified_ns
         self._last = frame
         self._account(timings_ns)
         self._send(events, timings_ns)
         if self.parts.outputs:
             strong = found.score >= self.parts.min_score[found.class_id]
             shown = found if strong.all() else found.select(strong)
-            self._results.put(Result(frame, shown, tracks, events, timings_ns))
+            self._results.put(Result(frame, shown, tracks, events, timings_ns, classes))
         self.stats.record("capture_to_result", time.monotonic_ns() - frame.read_ns)
 
     def _infer(self, job: Job) -> Detections:
@@ -203,6 +209,7 @@ class Line:
             self._send(self.parts.rules.close(self._last), {})
         for lane in self.parts.lanes:
             lane.close()
+        self.parts.cascade.close()
 
     def _open_outputs(self) -> None:
         for output in self.parts.outputs:

@@ -32,6 +32,9 @@ DETECTORS = {
     "yolox": "vision.detectors.yolox:Yolox",
     "yolo-rows": "vision.detectors.yolo_rows:YoloRows",
 }
+CLASSIFIERS = {
+    "classes": "vision.classifiers.classes:Classes",
+}
 TRACKERS = {
     "kalman": "vision.trackers.kalman:KalmanTracker",
 }

@@ -45,6 +45,7 @@ class _Object:
     told_ns: int | None = None
     told_zones: list[str] = field(default_factory=list)
     told_top_score: float = 0.0
+    told_classes: list[str] = field(default_factory=list)
     sightings_in_other_zones: int = 0
 
 
@@ -54,7 +55,8 @@ class Rules:
     - `vision.object.new` when `min_hits` detections have matched a track.
     - `vision.object.update` at every `update_s`; when the zones are others than those last
       told, for `min_hits` detections in a row (a box that trembles on a border is no
-      news); when the top score is clearly (0.1) above the one last told.
+      news); when the top score is clearly (0.1) above the one last told; when a classifier
+      names another class.
     - `vision.object.end` when the tracker gives a told track up.
 
     All durations are differences of `captured_ns`: a wall clock that is set in mid-track
@@ -118,6 +120,7 @@ class Rules:
             (update_s is not None and known.seen_ns - told_ns >= update_s * 1e9)
             or known.sightings_in_other_zones >= self._config.min_hits
             or known.top_score >= known.told_top_score + _CLEARLY
+            or _class_labels(known.track) not in ([], known.told_classes)
         )
 
     def _event(self, type_: str, frame: Frame, known: _Object) -> Event:
@@ -140,6 +143,11 @@ class Rules:
             "snapshot": None,
             "clock_synced": clock_synced(),
         }
+        if track.classes:
+            data["classes"] = {
+                name: [each._asdict() for each in best] for name, best in track.classes.items()
+            }
+        known.told_classes = _class_labels(track)
         known.told_ns, known.told_zones = known.seen_ns, known.zones
         known.told_top_score, known.sightings_in_other_zones = known.top_score, 0
         subject = f"{self._camera}/{track.track_id}"
@@ -153,6 +161,11 @@ class Rules:
         x = min(max((x1 + x2) / 2 / size_wh[0], _EDGE), 1 - _EDGE)
         y = min(max(y2 / size_wh[1], _EDGE), 1 - _EDGE)
         return [name for name, polygon in self._zones.items() if _inside(x, y, polygon)]
+
+
+def _class_labels(track: Track) -> list[str]:
+    """Return the best class of every classifier; their order alone is no news."""
+    return sorted(best[0].label for best in track.classes.values() if best)
 
 
 def _box_px(track: Track, size_wh: tuple[int, int]) -> list[float]:
