@@ -100,6 +100,29 @@ def planar(tensor_spec):
     )  # fmt: skip
 
 
+@pytest.mark.parametrize("size_wh", [(768, 576), (640, 427), (120, 90)])
+def test_a_warp_resizes_as_tensorflow_1_did(size_wh):
+    """Its `resize_bilinear`: a pixel at i comes from i * scale, with no half-pixel shift."""
+    side = 300
+    image = picture(*size_wh)
+    spec = InputSpec(fit="warp", color="bgr", mean=0, std=1)
+    got, letterbox = written(spec, tensor(side, np.float32), image)
+    rows, y = _sampled(size_wh[1], side)
+    columns, x = _sampled(size_wh[0], side)
+    pixels = image.astype(np.float64)
+    wide = pixels[:, columns[0]] * (1 - x)[:, None] + pixels[:, columns[1]] * x[:, None]
+    expected = wide[rows[0]] * (1 - y)[:, None, None] + wide[rows[1]] * y[:, None, None]
+    assert np.abs(got - expected).max() <= 6  # OpenCV places a pixel to 1/32
+    assert np.abs(got - expected).mean() <= 0.5
+    assert (letterbox.scale_x, letterbox.pad_x) == (side / size_wh[0], 0)
+
+
+def _sampled(source, target):
+    at = np.arange(target) * source / target
+    low = np.floor(at).astype(int)
+    return (low, np.minimum(low + 1, source - 1)), at - low
+
+
 @pytest.mark.parametrize("color", ["rgb", "bgr"])
 @pytest.mark.parametrize("fit", ["stretch", "letterbox"])
 @pytest.mark.parametrize("dtype", [np.float32, np.uint8, np.int8])

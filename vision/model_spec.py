@@ -17,8 +17,9 @@ class InputSpec(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    fit: Literal["letterbox", "stretch"] = "stretch"
-    """`letterbox` keeps the ratio and pads the rest."""
+    fit: Literal["letterbox", "stretch", "warp"] = "stretch"
+    """`letterbox` keeps the ratio and pads the rest; the others fill the input, `stretch` by
+    `cv2.resize`, `warp` without its half-pixel shift, as TensorFlow 1 resized."""
     pad: Literal["center", "corner"] = "center"
     """Where a letterbox puts the picture: in the middle by MediaPipe's own warp, or into
     the corner at top left by `cv2.resize`, as YOLOX and EfficientDet do."""

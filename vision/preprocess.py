@@ -41,6 +41,9 @@ class Preprocessor:
         self._input_wh = tensor.picture_wh
         self._spec = spec
         self._border = (spec.pad_value,) * _COLORS
+        pads = spec.fit == "letterbox"
+        self._border_mode = cv2.BORDER_CONSTANT if pads else cv2.BORDER_REPLICATE
+        self._warps = spec.fit == "warp" or (pads and spec.pad == "center")
         self._small = np.full((*self._input_wh[::-1], _COLORS), spec.pad_value, np.uint8)
         # Planes are written one by one, and so come in any order for nothing.
         self._planes = np.empty((_COLORS, *self._input_wh[::-1]), np.uint8)
@@ -58,10 +61,10 @@ class Preprocessor:
         height, width = image.shape[:2]
         if (width, height) != self._frame_wh:
             self._plan((width, height))
-        if self._spec.fit == "letterbox" and self._spec.pad == "center":
+        if self._warps:
             cv2.warpAffine(
                 image, self._matrix, self._input_wh, dst=self._small, flags=cv2.INTER_LINEAR,
-                borderMode=cv2.BORDER_CONSTANT, borderValue=self._border,
+                borderMode=self._border_mode, borderValue=self._border,
             )  # fmt: skip
         else:
             inner = self._inner
