@@ -6,7 +6,6 @@ their ratio holds while the machine's clock drifts.
 
 from __future__ import annotations
 
-import resource
 import statistics
 import subprocess
 import sys
@@ -17,28 +16,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vision.app import App, Limits
-from vision.building import check, load_engine
-from vision.errors import UsageError
+from vision.bench.limit import gil, in_flight, limit
+from vision.bench.meter import WARM_UP_FRAMES, Measured, Meter, rss_mb
+from vision.building import check
 from vision.paths import child_environment, shipped
-from vision.stats import Histogram
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from vision.config_file import Loaded
 
-_WARM_UP_FRAMES = 30
 _OVERLOAD = 1.4
-
-
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """One run of the limit or of the line."""
-
-    fps: float
-    cpu_ms_per_frame: float
-    page_faults_per_frame: float
-    summary: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +38,14 @@ class Plan:
         frames: In each run.
         rounds: Of limit and line in turn; the median of each is reported.
         paced_fps: The rate of the live part.
+        gil: Whether to measure what the model leaves to other threads.
     """
 
     loaded: Loaded
     frames: int
     rounds: int
     paced_fps: float
+    gil: bool = False
 
 
 def measure(plan: Plan, progress: Callable[[str], None]) -> dict[str, Any]:
@@ -63,13 +53,13 @@ def measure(plan: Plan, progress: Callable[[str], None]) -> dict[str, Any]:
     limits, lines = [], []
     for number in range(plan.rounds):
         progress(f"round {number + 1} of {plan.rounds}: limit")
-        limits.append(_limit(_loaded(plan, live=False), plan.frames))
+        limits.append(limit(_loaded(plan, live=False), plan.frames))
         progress(f"round {number + 1} of {plan.rounds}: line")
         lines.append(_line(_loaded(plan, live=False), plan.frames))
     limit_fps = statistics.median(run.fps for run in limits)
     line_fps = statistics.median(run.fps for run in lines)
     (camera,) = lines[-1].summary["cameras"].values()
-    return {
+    report = {
         "limit_fps": round(limit_fps, 1),
         "pipeline_fps": round(line_fps, 1),
         "ratio_to_limit": round(
@@ -85,9 +75,14 @@ def measure(plan: Plan, progress: Callable[[str], None]) -> dict[str, Any]:
         "paced": _paced(plan, progress),
         "overload": _overload(plan, line_fps, progress),
         "first_result_s": _first_result(plan),
-        "rss_mb": round(_rss_mb(), 1),
+        "rss_mb": round(rss_mb(), 1),
         "backend": next(iter(camera["backends"].values())),
+        "in_flight_fps": in_flight(plan.loaded, plan.frames),
     }
+    if plan.gil:
+        progress("what the model leaves to other threads")
+        report["gil"] = gil(plan.loaded, plan.frames)
+    return report
 
 
 def _paced(plan: Plan, progress: Callable[[str], None]) -> dict[str, Any]:
@@ -95,7 +90,7 @@ def _paced(plan: Plan, progress: Callable[[str], None]) -> dict[str, Any]:
     progress(f"paced at {plan.paced_fps:g} fps: limit")
     loaded = _loaded(plan, live=True, fps=plan.paced_fps)
     frames = min(plan.frames, round(10 * plan.paced_fps))
-    limit = _limit(loaded, frames)
+    bare = limit(loaded, frames)
     progress(f"paced at {plan.paced_fps:g} fps: line")
     line = _line(loaded, frames)
     (camera,) = line.summary["cameras"].values()
@@ -103,12 +98,12 @@ def _paced(plan: Plan, progress: Callable[[str], None]) -> dict[str, Any]:
     return {
         "fps": plan.paced_fps,
         "cpu_ms_per_frame": {
-            "limit": round(limit.cpu_ms_per_frame, 3),
+            "limit": round(bare.cpu_ms_per_frame, 3),
             "pipeline": round(line.cpu_ms_per_frame, 3),
         },
-        "cpu_ratio": round(line.cpu_ms_per_frame / limit.cpu_ms_per_frame, 3),
+        "cpu_ratio": round(line.cpu_ms_per_frame / bare.cpu_ms_per_frame, 3),
         "latency_ms": {
-            "limit": limit.summary,
+            "limit": bare.summary,
             "capture_to_shown": camera["latency_ms"]["capture_to_shown"],
             **publisher["latency_ms"],
         },
@@ -134,96 +129,16 @@ def _overload(plan: Plan, line_fps: float, progress: Callable[[str], None]) -> d
     }
 
 
-def _limit(loaded: Loaded, frames: int) -> Measured:
-    """Read and invoke in one thread with preallocated buffers: what no program can beat."""
-    checked = check(loaded)
-    (camera,) = loaded.config.cameras
-    source = checked.source(camera)
-    (detector,) = loaded.config.detectors.values()
-    backend = load_engine(detector, loaded.config.inference).backend
-    slot = 0
-    latency = Histogram()
-
-    def turn() -> None:
-        frame = source.read()
-        backend.submit(slot)
-        backend.collect(slot)
-        latency.record(time.monotonic_ns() - frame.read_ns)
-
-    source.open()
-    try:
-        for _ in range(_WARM_UP_FRAMES):
-            turn()
-        first = _Clocks.now()
-        for _ in range(frames):
-            turn()
-        last = _Clocks.now()
-    finally:
-        source.close()
-        backend.close()
-    return _Clocks.between(first, last, frames, latency.summary())
-
-
 def _line(loaded: Loaded, frames: int) -> Measured:
     """Run the whole line, with overlay and JSON Lines."""
-    meter = _Meter()
+    meter = Meter()
     with tempfile.TemporaryDirectory(prefix="vision-bench-") as folder:
         publisher = {"type": "jsonl", "path": str(Path(folder) / "events.jsonl")}
         config = loaded.config.model_copy(update={"publishers": (publisher,), "outputs": ()})
         checked = check(replace(loaded, config=config))
         shown = replace(checked, outputs=((lambda _, camera: meter.of(camera), None),))
-        summary = App(shown, Limits(frames=frames + _WARM_UP_FRAMES)).run()
+        summary = App(shown, Limits(frames=frames + WARM_UP_FRAMES)).run()
     return meter.measured(summary)
-
-
-class _Meter:
-    """An output that looks at the clocks after the warm-up and at every frame from there."""
-
-    def __init__(self) -> None:
-        self._frames = 0
-        self._first = self._last = _Clocks(0, 0, 0)
-
-    def of(self, camera: str) -> _Meter:  # noqa: ARG002  (as a plug-in is called)
-        return self
-
-    def open(self) -> None:
-        """Nothing to open."""
-
-    def write(self, image: object, result: object) -> bool:  # noqa: ARG002
-        self._frames += 1
-        self._last = _Clocks.now()
-        if self._frames == _WARM_UP_FRAMES:
-            self._first = self._last
-        return True
-
-    def close(self) -> None:
-        """Nothing to close."""
-
-    def measured(self, summary: dict[str, Any]) -> Measured:
-        return _Clocks.between(self._first, self._last, self._frames - _WARM_UP_FRAMES, summary)
-
-
-@dataclass(frozen=True, slots=True)
-class _Clocks:
-    wall_ns: int
-    cpu_ns: int
-    page_faults: int
-
-    @staticmethod
-    def now() -> _Clocks:
-        usage = resource.getrusage(resource.RUSAGE_SELF)
-        return _Clocks(time.monotonic_ns(), time.process_time_ns(), usage.ru_minflt)
-
-    @staticmethod
-    def between(first: _Clocks, last: _Clocks, frames: int, summary: dict[str, Any]) -> Measured:
-        if frames <= 0:
-            raise UsageError(f"bench: the source ended within the {_WARM_UP_FRAMES} warm-up frames")
-        return Measured(
-            fps=frames * 1e9 / (last.wall_ns - first.wall_ns),
-            cpu_ms_per_frame=(last.cpu_ns - first.cpu_ns) / 1e6 / frames,
-            page_faults_per_frame=(last.page_faults - first.page_faults) / frames,
-            summary=summary,
-        )
 
 
 def _loaded(plan: Plan, *, live: bool, fps: float | None = None) -> Loaded:
@@ -247,12 +162,6 @@ def _first_result(plan: Plan) -> float:
         subprocess.run(command, check=True, capture_output=True, env=child_environment())
         seconds.append(time.monotonic() - started)
     return round(min(seconds), 3)
-
-
-def _rss_mb() -> float:
-    status = Path("/proc/self/status").read_text(encoding="ascii")
-    (line,) = (line for line in status.splitlines() if line.startswith("VmRSS:"))
-    return int(line.split()[1]) / 1024
 
 
 def _median(values: Iterable[float]) -> float:

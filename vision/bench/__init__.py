@@ -1,0 +1,1 @@
+"""How fast the line is, against the limit of this machine."""
