@@ -40,7 +40,7 @@ CHECKOUT = ["main.py", "Makefile", "pyproject.toml", "requirements.txt", "config
 ONLY_WORDS = {"root", "network", "gpu"}
 _OWN = ("MAKE", "MFLAGS", "VK_")  # of whoever runs the tests
 CLIP = "clips/head-pose-face-detection-female-and-male.gif"
-YOLOX = "yolox_nano_float16.tflite"
+YOLOX, CLASSIFIER = "yolox_nano_float16.tflite", "mobilenet_v1_0.25_128_quant.tflite"
 
 
 def blocks(text, language):
@@ -57,13 +57,13 @@ COMMANDS = [
     for line in block.splitlines()
 ]  # fmt: skip
 PROGRAM = [line for line in COMMANDS if "main.py " in line]
-CONFIGURATION, SIDECAR = (
+CONFIGURATION, SIDECAR, CLASSIFIERS = (
     next(block for block in blocks(README, "yaml") if block.startswith(start))
-    for start in ("# porch.yaml", "decoder:")
+    for start in ("# porch.yaml", "task:", "classifiers:")
 )
-DETECT_LINE, EVENT_LINE = (
+DETECT_LINE, EVENT_LINE, CLASSES = (
     next(json.loads(block) for block in blocks(README, "json") if key in block)
-    for key in ('"timings_ms"', '"specversion"')
+    for key in ('"timings_ms"', '"specversion"', '"kind"')
 )
 
 
@@ -85,6 +85,7 @@ def checkout(tmp_path_factory, shared_data, shared_models):
         cv2.imwrite(str(picture), cv2.imread(str(faces[0])))
     _clip(shared_data / CLIP, copy / "clip.mp4")
     shutil.copy(shared_models / YOLOX, copy / "my.tflite")
+    shutil.copy(shared_models / CLASSIFIER, copy / "classifier.tflite")
     (copy / "my.yaml").write_text(SIDECAR)
     _programs(copy / "bin")
     return copy
@@ -239,10 +240,11 @@ def _keys(value, path=()):
 def test_the_example_has_every_key(porch):
     schema = _schema()["$defs"]
     written = yaml.safe_load(CONFIGURATION)
+    classifiers = yaml.safe_load(CLASSIFIERS)["classifiers"]
     parts = {
         "Config": [written], "InferenceConfig": [written["inference"]],
         "RulesConfig": [written["rules"]], "DetectorConfig": written["detectors"].values(),
-        "CameraConfig": written["cameras"].values(),
+        "CameraConfig": written["cameras"].values(), "ClassifierConfig": classifiers.values(),
     }  # fmt: skip
     for table in (registry.OUTPUTS, registry.PUBLISHERS, registry.TRACKERS):
         sections = [*written["outputs"], *written["publishers"], written["tracker"]]
@@ -272,15 +274,15 @@ def test_the_example_shows_the_defaults(porch):
 def test_the_sidecar_has_every_key():
     """That it is right is shown by the command below it, which runs."""
     sidecar = yaml.safe_load(SIDECAR)
-    assert set(sidecar) == set(Sidecar.model_fields) - {"task"}
+    assert set(sidecar) == set(Sidecar.model_fields)
     assert set(sidecar["input"]) == set(InputSpec.model_fields)
 
 
 def test_the_table_of_decoders_is_whole():
     options = {row[0].strip("`"): set(re.findall(r"`(\w+)`", row[2])) for row in _rows("`decoder`")}
+    decoders = registry.DETECTORS | registry.CLASSIFIERS
     assert options == {
-        name: set(registry.load("decoder", registry.DETECTORS, name).Config.model_fields)
-        for name in registry.DETECTORS
+        name: set(registry.load("decoder", decoders, name).Config.model_fields) for name in decoders
     }
 
 
@@ -314,6 +316,20 @@ def test_events_are_what_readme_shows(checkout):
     assert EVENT_LINE["data"]["schema_version"] == event.SCHEMA_VERSION
     types = {name for name in _event_types() if name.startswith("vision.object.")}
     assert types == {row[0].strip("`") for row in _rows("`type`")}
+
+
+def test_events_have_classes_as_readme_shows(checkout):
+    whole = re.sub("^classifiers: .*\n", CLASSIFIERS, CONFIGURATION, flags=re.MULTILINE)
+    (checkout / "classes.yaml").write_text(whole)
+    (checkout / "classes.jsonl").unlink(missing_ok=True)
+    done = shell(
+        checkout,
+        "python main.py run classes.yaml --source clip.mp4 --set classifiers.kind.min_score=0 "
+        "--set outputs=[] --set 'publishers=[{type: jsonl, path: classes.jsonl}]'",
+    )
+    assert done.returncode == 0, done.stderr
+    *_, end = events_of(checkout / "classes.jsonl")
+    assert _shape(end["data"]["classes"]) == _shape(CLASSES)
 
 
 def _event_types():
