@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vision import paths
+from vision.commands.inspect import inspect_models
 from vision.errors import ModelError, UsageError
 from vision.models.catalogue import find, load_catalogue
 from vision.models.entries import Asset, ModelEntry
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 @click.group()
 def models() -> None:
     """Models: which there are, and getting them."""
+
+
+models.add_command(inspect_models)
 
 
 @models.command(name="list")
