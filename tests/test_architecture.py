@@ -35,7 +35,7 @@ FLOORS = {
         "capture", "cascade", "classify", "failover", "lane", "pipeline", "publishing", "registry",
         "runtime",
     },
-    "composition": {"app", "building", "doctor", "oneshot"},
+    "composition": {"app", "building", "conversion", "doctor", "oneshot"},
     "commands": {"bench", "commands"},
     "front door": {"cli", "__main__"},
 }  # fmt: skip

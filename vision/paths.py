@@ -26,9 +26,10 @@ def models_dir() -> Path:
 
 
 def model_folders() -> list[Path]:
-    """Return where models are looked for: `models_dir`, then `VISION_MODEL_PATH`."""
+    """Return where models are looked for: `models_dir`, `VISION_MODEL_PATH`, the wheel's own."""
     extra = os.environ.get("VISION_MODEL_PATH", "")
-    return [models_dir(), *(Path(part).expanduser() for part in extra.split(os.pathsep) if part)]
+    named = (Path(part).expanduser() for part in extra.split(os.pathsep) if part)
+    return [models_dir(), *named, _PACKAGED / "models"]
 
 
 def cache_dir() -> Path:

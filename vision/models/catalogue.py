@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from vision import paths
 from vision.errors import ModelError
 from vision.model_spec import ModelSpec
-from vision.models.entries import Asset, Catalogue, Sidecar, load
+from vision.models.entries import Asset, Catalogue, Description, Sidecar, load
 from vision.models.metadata import Metadata, read_metadata
 from vision.models.recognise import recognise
 from vision.naming import nearest
@@ -139,7 +139,7 @@ def _described(path: Path, metadata: Metadata) -> Sidecar:
     return known
 
 
-def _spec(name: str, path: Path, sha256: str, known: Sidecar, metadata: Metadata) -> ModelSpec:
+def _spec(name: str, path: Path, sha256: str, known: Description, metadata: Metadata) -> ModelSpec:
     return ModelSpec(
         name=name,
         path=path,

@@ -59,8 +59,8 @@ class Asset(_Strict):
     sources: tuple[Source, ...]
 
 
-class Sidecar(_Strict):
-    """What `NAME.yaml` says of a `NAME.tflite` that is not in the catalogue."""
+class Description(_Strict):
+    """How a model is fed and read."""
 
     task: Literal["detect", "classify", "embed"] = "detect"
     decoder: str
@@ -68,6 +68,11 @@ class Sidecar(_Strict):
     labels: tuple[str, ...] = ()
     """Instead of the metadata's."""
     options: dict[str, Any] = Field(default_factory=dict)
+
+
+class Sidecar(Description):
+    """What `NAME.yaml` says of a `NAME.tflite` that is not in the catalogue."""
+
     sha256: str | None = None
     """Of the file that this was written for; another one is refused."""
     licence: str | None = None
@@ -75,7 +80,7 @@ class Sidecar(_Strict):
     """Where it comes from and how it was made; for people."""
 
 
-class ModelEntry(Asset, Sidecar):
+class ModelEntry(Asset, Description):
     """A model of the catalogue."""
 
 
