@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vision import paths
+from vision.commands.convert import convert
 from vision.commands.inspect import inspect_models
 from vision.errors import ModelError, UsageError
 from vision.models.catalogue import find, load_catalogue
@@ -25,6 +26,7 @@ def models() -> None:
     """Models: which there are, and getting them."""
 
 
+models.add_command(convert)
 models.add_command(inspect_models)
 
 
