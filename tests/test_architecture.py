@@ -33,7 +33,7 @@ FLOORS = {
     },
     "line": {
         "capture", "cascade", "classify", "failover", "lane", "pipeline", "publishing", "registry",
-        "runtime",
+        "resources", "runtime",
     },
     "composition": {"app", "building", "conversion", "doctor", "oneshot"},
     "commands": {"bench", "commands"},

@@ -23,6 +23,7 @@ from vision.native_log import without_chatter
 from vision.origins import Origins
 from vision.picture import SUFFIXES as PICTURE_SUFFIXES
 from vision.preprocess import Preprocessor
+from vision.resources import load_measured
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -235,7 +236,10 @@ def build_backend(spec: ModelSpec, inference: InferenceConfig, *, redo: bool = F
     decision = choose(spec, inference, redo=redo)
     plug_in = registry.load("backend", registry.BACKENDS, decision.backend)
     with without_chatter():
-        backend: Backend = plug_in(plug_in.Config(**decision.settings), spec=spec)
+        backend = load_measured(
+            spec.sha256, decision.backend,
+            lambda: plug_in(plug_in.Config(**decision.settings), spec=spec),
+        )  # fmt: skip
     _log.info("%s runs on %s: %s", spec.name, backend.info.words(), decision.why)
     return backend
 

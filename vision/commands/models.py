@@ -16,6 +16,7 @@ from vision.models.catalogue import find, load_catalogue
 from vision.models.entries import Asset, ModelEntry
 from vision.models.metadata import read_metadata
 from vision.naming import nearest
+from vision.resources import known
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,7 +39,7 @@ def list_models(as_json: bool) -> None:
     if as_json:
         print(json.dumps(rows, indent=2))
         return
-    header = ("NAME", "TASK", "INPUT", "LICENCE", "WHERE")
+    header = ("NAME", "TASK", "INPUT", "LICENCE", "LOADS IN", "WHERE")
     _print_table([header, *(_cells(row) for row in rows)])
 
 
@@ -77,6 +78,7 @@ def _row(name: str, asset: Asset) -> dict[str, Any]:
         "input_shape": read_metadata(path).input_shape if path and is_model else None,
         "licence": asset.licence,
         "sha256": asset.sha256,
+        "resources": {name: cost.model_dump() for name, cost in known(asset.sha256).items()},
         "path": str(path) if path else None,
     }
 
@@ -84,7 +86,12 @@ def _row(name: str, asset: Asset) -> dict[str, Any]:
 def _cells(row: dict[str, Any]) -> tuple[str, ...]:
     shape = row["input_shape"]
     size = f"{shape[2]}x{shape[1]}" if shape else "-"
-    return row["name"], row["task"], size, row["licence"], row["path"] or "not pulled"
+    costs = [
+        f"{cost['load_ms']:.0f} ms, {cost['rss_mb']:.0f} MB ({name})"
+        for name, cost in row["resources"].items()
+    ]
+    where = row["path"] or "not pulled"
+    return row["name"], row["task"], size, row["licence"], "; ".join(costs) or "-", where
 
 
 def _print_table(rows: Sequence[tuple[str, ...]]) -> None:
