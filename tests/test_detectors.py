@@ -18,6 +18,7 @@ from vision.errors import ModelError
 from vision.geometry import Letterbox, iou_matrix
 from vision.interfaces import TensorSpec
 from vision.models.catalogue import resolve
+from vision.preprocess import Preprocessor
 
 FLOAT = np.dtype(np.float32)
 
@@ -191,3 +192,33 @@ def test_a_blazeface_decoder_refuses_another_models_outputs():
             min_score=0.5,
         )  # fmt: skip
     backend.close()
+
+
+def test_quantised_heads_give_the_faces_of_their_real_numbers(one_shot, picture):
+    """The heads of a real model, stored in 8 bits as an int8 conversion stores them."""
+    from vision.detectors.blazeface import BlazeFace, BlazeFaceConfig
+
+    image = cv2.imread(str(picture))
+    one_shot("face-short", image)  # skips where the model is not here
+    spec = resolve("face-short")
+    backend = CpuBackend(CpuConfig(threads=1), spec=spec)
+    letterbox = Preprocessor(spec.input, backend.inputs[0])(image, backend.input_view(0))
+    heads = [head.copy() for head in backend.collect(0)]
+    stored, quantised = [], []
+    for head, tensor in zip(heads, backend.outputs, strict=True):
+        scale = float(np.abs(head).max() / 127)
+        stored.append(np.rint(head / scale).astype(np.int8))
+        quantised.append(TensorSpec(tensor.name, tensor.shape, np.dtype(np.int8), scale, 0))
+    real = [
+        s.astype(np.float32) * np.float32(q.scale) for s, q in zip(stored, quantised, strict=True)
+    ]
+    found = []
+    for outputs, tensors in ((stored, quantised), (real, backend.outputs)):
+        decoder = BlazeFace(
+            BlazeFaceConfig(), spec=spec, inputs=backend.inputs, outputs=tensors, min_score=0.5
+        )
+        found.append(decoder.decode(outputs, letterbox, image.shape[1::-1]))
+    backend.close()
+    assert len(found[0]) == len(found[1]) >= 3
+    assert np.allclose(found[0].xyxy, found[1].xyxy, atol=1e-2)
+    assert np.allclose(found[0].score, found[1].score, atol=1e-5)

@@ -281,3 +281,44 @@ def test_a_list_of_anchors_that_is_none_is_refused(content, tmp_path):
 def test_a_misspelt_option_is_an_error():
     with pytest.raises(ValidationError, match="background_column"):
         SsdAnchorsConfig.model_validate({"anchors": {"kind": "ssd"}, "background_column": True})
+
+
+def test_efficientdet_s_rows_decode_as_its_own_code_writes_them_out(tmp_path):
+    """`decode_box_outputs` and `anchors.py`: ty, tx, th, tw against y1, x1, y2, x2 in pixels."""
+    rng = np.random.default_rng(4)
+    rows = []
+    for level in range(3, 8):
+        side = -(-320 // 2**level)
+        stride = 320 / side
+        for y in np.arange(stride / 2, 320, stride):
+            for x in np.arange(stride / 2, 320, stride):
+                for octave in range(3):
+                    for aspect in (1.0, 2.0, 0.5):
+                        base = 3.0 * stride * 2 ** (octave / 3)
+                        w, h = base * aspect**0.5, base / aspect**0.5
+                        rows.append((y - h / 2, x - w / 2, y + h / 2, x + w / 2))
+    y1, x1, y2, x2 = np.array(rows).T
+    chosen = rng.choice(len(rows), 40, replace=False)
+    encodings = rng.normal(0, 0.3, (1, len(rows), 4)).astype(np.float32)
+    logits = np.full((1, len(rows), 90), -9, np.float32)
+    logits[0, chosen, np.arange(40)] = 2  # a class each: nothing is suppressed
+    ty, tx, th, tw = encodings[0].T
+    height, width = np.exp(th) * (y2 - y1), np.exp(tw) * (x2 - x1)
+    cy, cx = ty * (y2 - y1) + (y1 + y2) / 2, tx * (x2 - x1) + (x1 + x2) / 2
+    expected = np.stack([cx - width / 2, cy - height / 2, cx + width / 2, cy + height / 2], axis=1)
+    config = SsdAnchorsConfig.model_validate(
+        {
+            "anchors": {"kind": "efficientdet"}, "scales": [1, 1, 1, 1],
+            "activation": "sigmoid", "background": False,
+        }
+    )  # fmt: skip
+    decoder = SsdAnchors(
+        config, spec=model(tmp_path), inputs=[tensor("i", (1, 320, 320, 3))],
+        outputs=[tensor("s", logits.shape), tensor("b", encodings.shape)], min_score=0.5,
+    )  # fmt: skip
+    square = Letterbox.stretch((320, 320), (320, 320))
+    found = decoder.decode([logits, encodings], square, (320, 320))
+    clipped = expected.clip(0, 320)[chosen]
+    seen = (clipped[:, 0] < clipped[:, 2]) & (clipped[:, 1] < clipped[:, 3])
+    assert sorted(found.class_id.tolist()) == np.flatnonzero(seen).tolist()
+    assert np.allclose(found.xyxy, clipped[found.class_id], atol=0.01)

@@ -6,8 +6,9 @@ GPUs", 2019, and MediaPipe's `face_detection` graphs for the constants.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
@@ -15,6 +16,7 @@ from pydantic import BaseModel, ConfigDict
 from vision.detection import Detections
 from vision.errors import ModelError
 from vision.geometry import clip_to_frame, iou_matrix
+from vision.quantized import least_stored, to_real
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -66,7 +68,7 @@ class BlazeFace:
         config: Which model.
         spec: For its name, in errors.
         inputs: The model's input, (1, S, S, 3).
-        outputs: Regressors (1, A, 16) and logits (1, A, 1), in any order.
+        outputs: Regressors (1, A, 16) and logits (1, A, 1), in any order, quantised or not.
         min_score: The floor of what `decode` returns.
 
     Raises:
@@ -84,7 +86,7 @@ class BlazeFace:
         outputs: Sequence[TensorSpec],
         min_score: float,
     ) -> None:
-        size = inputs[0].shape[1]
+        size = inputs[0].picture_wh[0]
         layout = LAYOUTS[config.range]
         self._centres = anchor_centres(layout, size)
         anchors = len(self._centres)
@@ -99,23 +101,27 @@ class BlazeFace:
             ) from None
         self.labels = spec.labels or ("face",)
         self._min_score = min_score
+        self._outputs = tuple(outputs)
         # Weaker boxes would be blended into strong ones and move them, so the floor
         # of what is returned does not lower the candidates'.
-        self._min_logit = np.float32(np.log(layout.candidate_score / (1 - layout.candidate_score)))
+        min_logit = math.log(layout.candidate_score / (1 - layout.candidate_score))
+        self._least_logit = least_stored(min_logit, outputs[self._logits])
 
     def decode(
         self,
-        outputs: Sequence[NDArray[np.float32]],
+        outputs: Sequence[NDArray[Any]],
         letterbox: Letterbox,
         size_wh: tuple[int, int],
     ) -> Detections:
         """Return faces with six keypoints: eyes, nose tip, mouth, ears."""
         logits = outputs[self._logits][0, :, 0]
-        candidates = np.flatnonzero(logits >= self._min_logit)
+        candidates = np.flatnonzero(logits >= self._least_logit)
         if not candidates.size:
             return Detections.empty()
-        points = self._points(outputs[self._regressors][0, candidates], self._centres[candidates])
-        limited = np.minimum(logits[candidates], _LOGIT_LIMIT)
+        raw = to_real(outputs[self._regressors][0, candidates], self._outputs[self._regressors])
+        points = self._points(raw, self._centres[candidates])
+        real_logits = to_real(logits[candidates], self._outputs[self._logits])
+        limited = np.minimum(real_logits, _LOGIT_LIMIT)
         score: NDArray[np.float32] = np.float32(1) / (np.float32(1) + np.exp(-limited))
         blended, scores = weighted_suppression(points, score, _IOU)
         in_frame = letterbox.inverse(blended)

@@ -65,7 +65,7 @@ class SsdPostprocess:
                 f"TFLite metadata, or `output_names` in its sidecar"
             )
         self._roles = roles
-        self._input_wh = np.array((inputs[0].shape[2], inputs[0].shape[1]), np.float32)
+        self._input_wh = np.array(inputs[0].picture_wh, np.float32)
         self.labels = spec.labels
         self._min_score = np.float32(min_score)
 
