@@ -49,7 +49,7 @@ def convert(
     check: Path | None,
     quiet: bool,
 ) -> int:
-    """Convert SOURCE: a SavedModel, frozen graph or Keras file.
+    """Convert SOURCE: a SavedModel, frozen graph, Keras file, ONNX model or exported program.
 
     Each variant is compared with the original on pictures. One that disagrees is not
     written, and the exit code is then 1.

@@ -77,7 +77,8 @@ def raw_errors(expected: Sequence[Answer], actual: Sequence[Answer]) -> tuple[fl
         want = np.stack([answer[name] for answer in expected]).astype(np.float64)
         have = np.stack([answer[name] for answer in actual]).astype(np.float64)
         span = float(np.ptp(want)) or 1.0
-        error = np.abs(want - have) / span if np.isfinite(have).all() else np.array(np.inf)
+        usable = want.shape == have.shape and np.isfinite(have).all()
+        error = np.abs(want - have) / span if usable else np.array(np.inf)
         largest, mean = max(largest, float(error.max())), max(mean, float(error.mean()))
     return largest, mean
 

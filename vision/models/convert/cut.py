@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 from typing import TYPE_CHECKING, Any
 
 from vision.errors import ModelError
-from vision.naming import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -28,10 +28,13 @@ def check_names(names: Iterable[str], graph: Any) -> None:
     for name in names:
         node = name.partition(":")[0]
         if node not in nodes:
-            close = nearest(node, nodes)
-            if close.startswith("; allowed"):  # thousands of names help nobody
-                close = f"; its last nodes are {', '.join(n.name for n in graph.node[-3:])}"
-            raise ModelError(f"the graph has no node {node!r}{close}")
+            raise ModelError(f"the graph has no node {node!r}{nearest_of(node, nodes)}")
+
+
+def nearest_of(name: str, names: Iterable[str]) -> str:
+    """Return the names that come nearest to `name`, for an error: a graph has thousands."""
+    close = difflib.get_close_matches(name, list(names), n=3, cutoff=0)
+    return f"; nearest are {', '.join(close)}"
 
 
 def detection_cut(graph: Any) -> tuple[list[str], list[str]]:

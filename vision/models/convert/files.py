@@ -24,8 +24,9 @@ def write_together(files: Mapping[Path, bytes]) -> None:
         parts = {}
         for target, content in files.items():
             part = target.with_name(f".{target.name}.{os.getpid()}.part")
-            undo.callback(part.unlink, missing_ok=True)
             try:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                undo.callback(part.unlink, missing_ok=True)
                 _write(part, content)
             except OSError as error:
                 raise ModelError(f"cannot write {target}: {error.strerror or error}") from error
@@ -35,7 +36,6 @@ def write_together(files: Mapping[Path, bytes]) -> None:
 
 
 def _write(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("wb") as file:
         file.write(content)
         file.flush()

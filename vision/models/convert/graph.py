@@ -8,7 +8,7 @@ import numpy as np
 
 from vision.errors import ModelError
 from vision.models.convert.cut import check_names, cut_off, detection_cut, tensor_name
-from vision.models.convert.extras import need
+from vision.models.convert.extras import first_line, need
 from vision.models.convert.original import Cut, Original
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def open_frozen_graph(path: Path, cut: Cut) -> Original:
     try:
         graph = tf.compat.v1.GraphDef.FromString(path.read_bytes())
     except (OSError, decode_error) as error:
-        raise ModelError(f"{path}: no TensorFlow graph: {error}") from error
+        raise ModelError(f"{path}: no TensorFlow graph: {first_line(error)}") from error
     if not graph.node:
         raise ModelError(f"{path}: no TensorFlow graph: it has no nodes")
     inputs = [f"{node.name}:0" for node in graph.node if node.op in _OWN_INPUTS]
@@ -47,7 +47,7 @@ def open_saved_model(path: Path, cut: Cut) -> Original:
     try:
         signatures = tf.saved_model.load(str(path)).signatures
     except (OSError, ValueError, KeyError, tf.errors.OpError) as error:
-        raise ModelError(f"{path}: no SavedModel: {_line(error)}") from error
+        raise ModelError(f"{path}: no SavedModel: {first_line(error)}") from error
     known = dict(signatures)
     name = "serving_default" if "serving_default" in known or len(known) != 1 else next(iter(known))
     if name not in known:
@@ -61,7 +61,7 @@ def open_keras(path: Path, cut: Cut) -> Original:
     try:
         model = tf.keras.models.load_model(path, compile=False)
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise ModelError(f"{path}: no Keras model: {_line(error)}") from error
+        raise ModelError(f"{path}: no Keras model: {first_line(error)}") from error
     shape = (1, *model.input_shape[1:])
     network = tf.function(
         lambda image: model(image, training=False),
@@ -166,12 +166,7 @@ def _convert(tf: Any, function: Any, module: Any, path: Path) -> bytes:
         model: bytes = converter.convert()
     except converter_error as error:
         raise ModelError(
-            f"{path}: TensorFlow cannot convert it: {_line(error)}; cut off what it cannot with "
-            "--outputs, or --for gpu"
+            f"{path}: TensorFlow cannot convert it: {first_line(error)}; cut off what it cannot "
+            "with --outputs, or --for gpu"
         ) from error
     return model
-
-
-def _line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0].rstrip(".") if lines else type(error).__name__

@@ -42,7 +42,7 @@ class Original:
 
     Attributes:
         kind: What it is, in words.
-        input_shape: (1, H, W, 3), or (1, 3, H, W); float32.
+        input_shape: (1, H, W, 3), float32.
         outputs: Their names, in the order of the `.tflite` file's signature.
         run: From one input to all outputs, computed by the network's own framework.
         convert: Makes the float32 `.tflite`; raises ModelError.
@@ -61,6 +61,8 @@ _BY_SUFFIX = {
     ".pb": "graph:open_frozen_graph",
     ".keras": "graph:open_keras",
     ".h5": "graph:open_keras",
+    ".onnx": "onnx_model:open_onnx",
+    ".pt2": "torch_program:open_exported_program",
 }
 _SAVED_MODEL = "graph:open_saved_model"
 
@@ -69,7 +71,8 @@ def open_original(path: Path, cut: Cut) -> Original:
     """Open a network with the framework that it was made with.
 
     Args:
-        path: A SavedModel folder, a frozen graph (`.pb`) or a Keras file.
+        path: A SavedModel folder, a frozen graph (`.pb`), a Keras file, an ONNX model or an
+            exported program of PyTorch (`.pt2`).
         cut: The part that is wanted.
 
     Raises:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 from vision.errors import ModelError
-from vision.models.convert.extras import need
+from vision.models.convert.extras import first_line, need
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -47,10 +47,7 @@ def quantize(
         ranges = job.calibrate(_named(model, samples)) if precision == "int8" else None
         return bytes(job.quantize(ranges).quantized_model)
     except (ValueError, RuntimeError, KeyError, NotImplementedError) as error:
-        said = str(error).strip().splitlines()
-        raise ModelError(
-            f"{precision}: the quantiser cannot: {said[0] if said else error!r}"
-        ) from error
+        raise ModelError(f"{precision}: the quantiser cannot: {first_line(error)}") from error
 
 
 def _half_weights() -> Any:
