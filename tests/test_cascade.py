@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 
 import cv2
@@ -10,7 +11,8 @@ import pytest
 
 from vision.building import build_classifier
 from vision.cascade import Cascade
-from vision.config import ClassifierConfig, Config, InferenceConfig
+from vision.classification import ClassScore
+from vision.config import ClassifierConfig, Config, InferenceConfig, RulesConfig
 from vision.detection import Track
 from vision.frame import Frame
 from vision.rules import Rules
@@ -147,6 +149,56 @@ def test_another_class_is_news_and_goes_into_the_event(make, pictures):
     assert told[1][0] == "vision.object.update"
     assert told[1][1]["what"][0]["label"] != "zebra"
     assert len(told) < 6
+
+
+def test_a_frame_that_shows_another_class_is_told_once(make, pictures):
+    zebra, umbrella = pictures
+    cascade = make(of="frame", every_s=0, min_score=0.1)
+    rules = Rules(RulesConfig(), camera="c", zones={})
+    told = []
+    for step in range(12):
+        frame = frame_of(zebra if step < 4 else umbrella, step)
+        _, classes = cascade.update(frame, [])
+        told += rules.classify(frame, classes)
+    assert {event.type for event in told} == {"vision.frame.classified"}
+    assert told[0].subject == "c/what"
+    labels = [event.data["label"] for event in told]
+    assert labels[0] == "zebra"
+    assert labels[-1] == "umbrella"
+    assert all(a != b for a, b in itertools.pairwise(labels))
+    assert told[0].data["classes"]["what"][0]["score"] == told[0].data["score"] > 0.9
+
+
+def test_a_frame_in_which_nothing_is_sure_is_told_too():
+    rules = Rules(RulesConfig(), camera="c", zones={})
+    frame = frame_of(np.zeros((2, 2, 3), np.uint8), 0)
+    assert rules.classify(frame, {"what": ()}) == ()  # nothing was, nothing is
+    (one,) = rules.classify(frame, {"what": (ClassScore("cat", 0.9),)})
+    (none,) = rules.classify(frame, {"what": ()})
+    assert (one.data["label"], none.data["label"]) == ("cat", None)
+
+
+def test_a_region_of_a_video_is_classified_through_the_whole_line(
+    vision, root, tmp_path, shared_models, shared_data
+):
+    clip = shared_data / "clips" / "car-detection.mp4"
+    own = f"{{road: {{model: {shared_models / CLASSIFIER}, region: [0, 0.2, 1, 1], min_score: 0}}}}"
+    for run in ("a", "b"):
+        vision(
+            "run", root / "configs" / "headless.yaml", "--source", clip, "--frames", 60,
+            "--set", "detectors.face.model=coco-ssd", "--set", f"classifiers={own}",
+            "--set", "inference.backend=cpu", "--set", f"publishers.0.path={run}.jsonl",
+        )  # fmt: skip
+    first, second = (
+        [json.loads(line) for line in (tmp_path / f"{run}.jsonl").read_text().splitlines()]
+        for run in ("a", "b")
+    )
+    named = [e for e in first if e["type"] == "vision.frame.classified"]
+    assert named
+    assert named[0]["subject"] == "front/road"
+    assert named[0]["data"]["backend"]["name"] == "cpu"
+    again = [e for e in second if e["type"] == "vision.frame.classified"]
+    assert [e["data"]["classes"] for e in named] == [e["data"]["classes"] for e in again]
 
 
 def test_people_on_video_are_classified_through_the_whole_line(

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from vision.config import ClassifierConfig
     from vision.detection import Track
     from vision.frame import Frame
+    from vision.interfaces import BackendInfo
 
 _WHOLE = 0  # the frame's number; tracks count from 1
 # The weight of the newest look: after five, nine tenths of what is said is from them.
@@ -99,6 +100,10 @@ class Cascade:
             for track in tracks
         )
         return named, by_track.get(_WHOLE, {})
+
+    def info(self, name: str) -> BackendInfo:
+        """Return what computes the classifier called `name`."""
+        return next(look.classifier.info for look in self._looks if look.name == name)
 
     def close(self) -> None:
         """Free the classifiers."""

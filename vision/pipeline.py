@@ -160,7 +160,8 @@ class Line:
         classified_ns = time.monotonic_ns()
         tracks, classes = self.parts.cascade.update(frame, followed)
         classified_ns = time.monotonic_ns() - classified_ns
-        events = self.parts.rules.update(frame, tracks)
+        rules = self.parts.rules
+        events = (*rules.update(frame, tracks), *rules.classify(frame, classes))
         timings_ns["track"] = time.monotonic_ns() - started_ns - classified_ns
         timings_ns["classify"] = classified_ns
         self._last = frame
@@ -196,13 +197,15 @@ class Line:
         for event in events:
             latency_ms = {name: round(ns / 1e6, 3) for name, ns in timings_ns.items()}
             latency_ms["total"] = round((time.monotonic_ns() - event.read_ns) / 1e6, 3)
-            backend = self._backend_of(event.data["label"]).as_json()
+            backend = self._backend_of(event).as_json()
             self._events.send(partial(outgoing, event, self.parts.node, latency_ms, backend))
 
-    def _backend_of(self, label: str) -> BackendInfo:
-        """Return what found objects called `label`."""
+    def _backend_of(self, event: Event) -> BackendInfo:
+        """Return what found the object, or named the frame, that `event` is about."""
+        if "classifier" in event.data:
+            return self.parts.cascade.info(event.data["classifier"])
         lanes = self.parts.lanes
-        return next((lane for lane in lanes if label in lane.labels), lanes[0]).info
+        return next((lane for lane in lanes if event.data["label"] in lane.labels), lanes[0]).info
 
     def _end_detect(self) -> None:
         if self._last is not None:

@@ -17,6 +17,7 @@ from vision.event import Event, clock_synced, new_event_id, rfc3339
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from vision.classification import ClassScore
     from vision.config import RulesConfig
     from vision.detection import Track
     from vision.frame import Frame
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     Polygon = Sequence[tuple[float, float]]
 
 _NEW, _UPDATE, _END = "vision.object.new", "vision.object.update", "vision.object.end"
+_CLASSIFIED = "vision.frame.classified"
 
 # A best score that rose by this much is news.
 _CLEARLY = 0.1
@@ -58,6 +60,7 @@ class Rules:
       news); when the top score is clearly (0.1) above the one last told; when a classifier
       names another class.
     - `vision.object.end` when the tracker gives a told track up.
+    - `vision.frame.classified` when a classifier of the frame names another class.
 
     All durations are differences of `captured_ns`: a wall clock that is set in mid-track
     changes none of them.
@@ -73,12 +76,22 @@ class Rules:
         self._camera = camera
         self._zones = dict(zones)
         self._objects: dict[int, _Object] = {}
+        self._told_labels: dict[str, str | None] = {}
 
     def update(self, frame: Frame, tracks: Sequence[Track]) -> tuple[Event, ...]:
         """Return what is to be told at `frame`: ends first, then by track."""
         alive = {track.track_id for track in tracks}
         gone = [track_id for track_id in self._objects if track_id not in alive]
         return (*self._end(frame, gone), *self._see(frame, tracks))
+
+    def classify(
+        self, frame: Frame, classes: Mapping[str, Sequence[ClassScore]]
+    ) -> tuple[Event, ...]:
+        """Return what is to be told of the frame itself; `classes` by classifier, best first."""
+        labels = {name: best[0].label if best else None for name, best in classes.items()}
+        news = [name for name in classes if labels[name] != self._told_labels.get(name)]
+        self._told_labels.update(labels)
+        return tuple(self._classified(frame, name, classes[name]) for name in news)
 
     def close(self, frame: Frame) -> tuple[Event, ...]:
         """End what is open, after the last `frame` of the stream."""
@@ -153,6 +166,24 @@ class Rules:
         subject = f"{self._camera}/{track.track_id}"
         return Event(
             new_event_id(), type_, self._camera, subject, frame.unix_ns, frame.read_ns, data
+        )
+
+    def _classified(self, frame: Frame, name: str, best: Sequence[ClassScore]) -> Event:
+        width, height = frame.size_wh
+        data = {
+            "camera": self._camera,
+            "classifier": name,
+            "label": best[0].label if best else None,
+            "score": best[0].score if best else None,
+            "classes": {name: [each._asdict() for each in best]},
+            "frame_width": width,
+            "frame_height": height,
+            "frame_id": frame.frame_id,
+            "clock_synced": clock_synced(),
+        }
+        subject = f"{self._camera}/{name}"
+        return Event(
+            new_event_id(), _CLASSIFIED, self._camera, subject, frame.unix_ns, frame.read_ns, data
         )
 
     def _zones_of(self, track: Track, size_wh: tuple[int, int]) -> list[str]:
