@@ -124,8 +124,8 @@ def test_a_model_of_the_catalogues_name_with_another_content(vision, root, pictu
 
 
 def test_a_model_for_another_task(vision, picture, shared_models):
-    path = shared_models / "mobilenet_v1_0.25_224_float.tflite"
-    assert "mobilenet" in one_line(vision("detect", picture, "--model", path, code=78))
+    path = shared_models / "mobilefacenet_112_f32.tflite"
+    assert "mobilefacenet" in one_line(vision("detect", picture, "--model", path, code=78))
 
 
 @pytest.mark.parametrize("size_wh", [(1, 1), (8000, 6000)])
