@@ -45,10 +45,10 @@ def open_saved_model(path: Path, cut: Cut) -> Original:
     """Open a SavedModel by its serving signature, else by its only one."""
     tf = _tensorflow()
     try:
-        signatures = tf.saved_model.load(str(path)).signatures
+        loaded = tf.saved_model.load(str(path))  # owns the variables, until they are constants
     except (OSError, ValueError, KeyError, tf.errors.OpError) as error:
         raise ModelError(f"{path}: no SavedModel: {first_line(error)}") from error
-    known = dict(signatures)
+    known = dict(loaded.signatures)
     name = "serving_default" if "serving_default" in known or len(known) != 1 else next(iter(known))
     if name not in known:
         raise ModelError(f"{path}: this SavedModel has no signature {name!r}")
