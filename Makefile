@@ -23,7 +23,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 ifeq ($(RUNTIME),litert)
 VENV := .venv
-ADAPT :=
+ADAPT := -e ''
 else ifeq ($(RUNTIME),tflite-runtime)
 VENV := .venv-tflite
 # Whatever is pinned for certain machines only comes with LiteRT; what replaces it
@@ -65,7 +65,7 @@ demo: $(INSTALLED)  ## ten seconds of the real line; no camera, screen or GPU ne
 	$(VISION) demo
 
 test: lint  ## lint, then every test
-	$(VISION) models pull face-short face-full
+	$(VISION) models pull face-short face-full demo-picture
 	$(BIN)/python -m pytest
 
 lint: $(TESTABLE)  ## ruff and mypy
@@ -106,5 +106,6 @@ $(INSTALLED): $(BIN)/python requirements.txt pyproject.toml
 	@touch $@
 
 $(TESTABLE): $(INSTALLED) tests/requirements.txt
-	$(BIN)/python -m pip install --quiet --requirement tests/requirements.txt
+	@sed $(ADAPT) tests/requirements.txt > $(VENV)/requirements-tests.txt
+	$(BIN)/python -m pip install --quiet --requirement $(VENV)/requirements-tests.txt
 	@touch $@

@@ -121,4 +121,5 @@ def _tiled(grid_wh: tuple[int, int], shapes: Shapes) -> NDArray[np.float32]:
     centres = np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 1, 2)
     sizes = np.array(shapes)[None]
     pairs = np.stack(np.broadcast_arrays(centres, sizes), axis=2)
-    return pairs.reshape(-1, 2, 2).astype(np.float32)
+    tiled: NDArray[np.float32] = pairs.reshape(-1, 2, 2).astype(np.float32)
+    return tiled

@@ -89,4 +89,5 @@ def grid_cells(input_wh: tuple[int, int], strides: Sequence[int]) -> NDArray[np.
     for stride in strides:
         x, y = np.meshgrid(np.arange(input_wh[0] // stride), np.arange(input_wh[1] // stride))
         grids.append(np.stack([x.ravel(), y.ravel(), np.full(x.size, stride)], axis=1))
-    return np.concatenate(grids).astype(np.float32)
+    cells: NDArray[np.float32] = np.concatenate(grids).astype(np.float32)
+    return cells

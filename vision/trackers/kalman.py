@@ -189,7 +189,8 @@ class KalmanTracker:
         by_track = _overlap(xyxy, class_id, seen["xyxy"], seen["class_id"])
         by_better = np.tril(_overlap(xyxy, class_id, xyxy, class_id), -1)
         doubled = np.hstack((by_track, by_better)) > self._config.max_start_iou
-        return new[~doubled.any(axis=1)]
+        singles: NDArray[np.intp] = new[~doubled.any(axis=1)]
+        return singles
 
     def _start(self, boxes: Detections, found: NDArray[np.intp], captured_ns: int) -> None:
         """Make tracks of the boxes `found`; forget the beginnings that were not seen again."""
