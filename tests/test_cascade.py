@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -13,8 +14,9 @@ from vision.building import build_classifier
 from vision.cascade import Cascade
 from vision.classification import ClassScore
 from vision.config import ClassifierConfig, Config, InferenceConfig, RulesConfig
-from vision.detection import Track
-from vision.frame import Frame
+from vision.detection import Detections, Track
+from vision.frame import Frame, Result
+from vision.overlay import Overlay
 from vision.rules import Rules
 
 CLASSIFIER = "mobilenet_v1_0.25_224_float.tflite"
@@ -149,6 +151,20 @@ def test_another_class_is_news_and_goes_into_the_event(make, pictures):
     assert told[1][0] == "vision.object.update"
     assert told[1][1]["what"][0]["label"] != "zebra"
     assert len(told) < 6
+
+
+def test_a_track_s_class_stands_beside_its_name(pictures):
+    drawn = []
+    for classes in ({}, {"what": ()}, {"what": (ClassScore("zebra", 0.9),)}):
+        frame = frame_of(np.zeros((300, 400, 3), np.uint8), 0)
+        tracks = (replace(track(1, (50, 100, 300, 250)), classes=classes),)
+        result = Result(frame, Detections.empty(), tracks, ())
+        drawn.append(Overlay(("person",)).draw(result).copy())
+    assert np.array_equal(drawn[0], drawn[1])
+    columns = np.flatnonzero((drawn[1] != drawn[2]).any(axis=(0, 2)))
+    rows = np.flatnonzero((drawn[1] != drawn[2]).any(axis=(1, 2)))
+    assert len(columns) > 30
+    assert rows.max() <= 101
 
 
 def test_a_frame_that_shows_another_class_is_told_once(make, pictures):

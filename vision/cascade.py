@@ -34,7 +34,9 @@ class _Seen:
     """What one classifier has seen of one thing."""
 
     probability: NDArray[np.float32]
+    """Smoothed over all looks."""
     looked_ns: int
+    named: tuple[ClassScore, ...]
 
 
 @dataclass(slots=True)
@@ -59,6 +61,9 @@ class Cascade:
     def __init__(self) -> None:
         self._looks: list[_Look] = []
 
+    def __len__(self) -> int:
+        return len(self._looks)
+
     def add(
         self, name: str, config: ClassifierConfig, classifier: PictureClassifier,
         labels: frozenset[str],
@@ -77,8 +82,6 @@ class Cascade:
         self, frame: Frame, tracks: Sequence[Track]
     ) -> tuple[tuple[Track, ...], Mapping[str, tuple[ClassScore, ...]]]:
         """Return the tracks with what is known of each, and what is known of the frame."""
-        if not self._looks:
-            return tuple(tracks), {}
         width, height = frame.size_wh
         by_track: dict[int, Named] = {}
         for look in self._looks:
@@ -89,10 +92,7 @@ class Cascade:
             _forget(look, boxes)
             _look(look, frame, boxes, fresh=_fresh(tracks))
             for number, seen in look.seen.items():
-                by_track.setdefault(number, {})[look.name] = top_k(
-                    seen.probability, look.classifier.labels,
-                    look.config.top_k, look.config.min_score,
-                )  # fmt: skip
+                by_track.setdefault(number, {})[look.name] = seen.named
         named = tuple(
             replace(track, classes=by_track[track.track_id])
             if track.track_id in by_track
@@ -140,4 +140,6 @@ def _look(
     probability = look.classifier(crop(frame.image, boxes[number], look.config.region))
     if seen is not None:
         probability = seen.probability + _NEWEST * (probability - seen.probability)
-    look.seen[number] = _Seen(probability, frame.captured_ns)
+    config = look.config
+    named = top_k(probability, look.classifier.labels, config.top_k, config.min_score)
+    look.seen[number] = _Seen(probability, frame.captured_ns, named)

@@ -17,13 +17,14 @@ from vision.runtime.worker import Worker
 from vision.stats import Rate, Stats
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
 
     from vision.cascade import Cascade
-    from vision.detection import Detections
+    from vision.classification import ClassScore
+    from vision.detection import Detections, Track
     from vision.event import Event
     from vision.failover import Written
     from vision.interfaces import BackendInfo, Output, Source, Tracker
@@ -157,13 +158,11 @@ class Line:
         found = self._infer(job)
         started_ns = time.monotonic_ns()
         followed = self.parts.tracker.update(found, frame.captured_ns)
-        classified_ns = time.monotonic_ns()
-        tracks, classes = self.parts.cascade.update(frame, followed)
-        classified_ns = time.monotonic_ns() - classified_ns
+        tracks, classes = self._classify(job, followed)
         rules = self.parts.rules
         events = (*rules.update(frame, tracks), *rules.classify(frame, classes))
-        timings_ns["track"] = time.monotonic_ns() - started_ns - classified_ns
-        timings_ns["classify"] = classified_ns
+        classify_ns = timings_ns.get("classify", 0)
+        timings_ns["track"] = time.monotonic_ns() - started_ns - classify_ns
         self._last = frame
         self._account(timings_ns)
         self._send(events, timings_ns)
@@ -187,6 +186,16 @@ class Line:
         job.timings_ns["infer"] = infer_ns
         job.timings_ns["decode"] = decode_ns
         return merge(parts)
+
+    def _classify(
+        self, job: Job, tracks: Sequence[Track]
+    ) -> tuple[tuple[Track, ...], Mapping[str, tuple[ClassScore, ...]]]:
+        if not len(self.parts.cascade):
+            return tuple(tracks), {}
+        started_ns = time.monotonic_ns()
+        named = self.parts.cascade.update(job.frame, tracks)
+        job.timings_ns["classify"] = time.monotonic_ns() - started_ns
+        return named
 
     def _account(self, timings_ns: dict[str, int]) -> None:
         self.stats.frames_out += 1
