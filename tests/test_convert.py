@@ -59,6 +59,16 @@ def test_a_contradictory_command_line(vision, tmp_path):
     assert ".tflite" in one_line(done)
 
 
+def test_a_description_is_checked_before_the_work(vision, tmp_path):
+    (tmp_path / "graph.pb").write_bytes(b"")
+    (tmp_path / "a.yaml").write_text("decoder: ssd-anchor\n")
+    assert "did you mean 'ssd-anchors'" in convert(vision, "graph.pb", "--describe", "a.yaml")
+    (tmp_path / "b.yaml").write_text("decoder: ssd-anchors\noptions: {anchor: {kind: ssd}}\n")
+    line = convert(vision, "graph.pb", "--describe", "b.yaml")
+    assert "b.yaml" in line
+    assert "'anchors'" in line
+
+
 @pytest.mark.parametrize(
     ("name", "module", "extra"),
     [

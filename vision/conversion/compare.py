@@ -23,9 +23,27 @@ if TYPE_CHECKING:
     from vision.model_spec import ModelSpec
     from vision.models.convert.agreement import Agreement
     from vision.models.convert.original import Answer
+    from vision.models.entries import Sidecar
 
 _TIMED_RUNS = 50
 _DETECT = "detect"
+
+
+def reader(sidecar: Sidecar, written: Path | None) -> tuple[Any, Any]:
+    """Return the plug-in that reads the model's outputs, and its checked options.
+
+    Args:
+        sidecar: What is said of the model.
+        written: Where, for errors.
+
+    Raises:
+        ConfigError: If there is no such decoder, or it has no such options.
+    """
+    table = registry.DETECTORS if sidecar.task == _DETECT else registry.CLASSIFIERS
+    return registry.section(
+        "decoder", table, {"type": sidecar.decoder, **sidecar.options},
+        Origins({(): str(written)}), ("options",),
+    )  # fmt: skip
 
 
 def compare(job: Job, spec: ModelSpec) -> tuple[Agreement, float]:
@@ -84,10 +102,7 @@ def _alike(
         return agreement.same_class(job.expected, actual)
     sample = job.expected[0]
     outputs = [TensorSpec(name, v.shape, np.dtype(np.float32)) for name, v in sample.items()]
-    plug_in, options = registry.section(
-        "decoder", registry.DETECTORS, {"type": spec.decoder, **spec.options},
-        Origins({(): str(job.order.description)}), ("options",),
-    )  # fmt: skip
+    plug_in, options = reader(job.sidecar, job.order.description)
     detector = plug_in(
         options, spec=spec, inputs=inputs, outputs=outputs, min_score=agreement.FLOOR
     )

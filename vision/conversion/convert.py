@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import yaml
 
-from vision.conversion.compare import compare
+from vision.conversion.compare import compare, reader
 from vision.conversion.job import Job, Order, Variant
 from vision.errors import UsageError
 from vision.interfaces import TensorSpec
@@ -56,10 +56,13 @@ def convert(order: Order, say: Say) -> list[Variant]:
     Raises:
         UsageError: If the order contradicts itself.
         ModelError: If the network, the description or a folder is not usable.
+        ConfigError: If the description names a decoder or option that is not known.
     """
     if "int8" in order.precisions and order.calibration is None:
         raise UsageError("--quantize int8 needs --calibrate FOLDER, pictures like those in use")
     sidecar = load(order.description, Sidecar) if order.description else None
+    if sidecar:
+        reader(sidecar, order.description)  # its errors come before the minutes of work
     samples = pictures.find_pictures(order.calibration) if order.calibration else []
     checked = pictures.find_pictures(order.check) if order.check else samples
     say(f"opening {order.source}")

@@ -62,10 +62,12 @@ def open_keras(path: Path, cut: Cut) -> Original:
         model = tf.keras.models.load_model(path, compile=False)
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise ModelError(f"{path}: no Keras model: {first_line(error)}") from error
-    shape = (1, *model.input_shape[1:])
+    own = getattr(model, "input_shape", None)
+    if not isinstance(own, tuple):
+        raise ModelError(f"{path}: a model here has one input, a picture; this has {own}")
     network = tf.function(
         lambda image: model(image, training=False),
-        input_signature=[tf.TensorSpec(shape, tf.float32)],
+        input_signature=[tf.TensorSpec((1, *own[1:]), tf.float32)],
     )
     return _frozen(tf, network.get_concrete_function(), path).cut(cut, "Keras file")
 
@@ -108,7 +110,10 @@ class _Graph:
             )
         shape = self._input_shape(inputs[0], cut)
         part = cut_off(tf, self._graph, inputs, outputs)
-        module, function = _function(tf, part, inputs[0], outputs, shape)
+        try:
+            module, function = _function(tf, part, inputs[0], outputs, shape)
+        except (ValueError, tf.errors.OpError) as error:
+            raise ModelError(f"{self._path}: the cut does not hold: {first_line(error)}") from error
         names = tuple(name.removesuffix(":0") for name in outputs)
 
         def run(image: NDArray[np.float32]) -> Answer:

@@ -38,9 +38,13 @@ def open_onnx(path: Path, cut: Cut) -> Original:
     model = _cut(onnx, model, cut)
     name, shape = _fix_input(model, path, cut)
     outputs = tuple(output.name for output in model.graph.output)
-    session = runtime.InferenceSession(
-        model.SerializeToString(), providers=["CPUExecutionProvider"]
-    )
+    state = need("onnxruntime.capi.onnxruntime_pybind11_state", _EXTRA)
+    try:
+        session = runtime.InferenceSession(
+            model.SerializeToString(), providers=["CPUExecutionProvider"]
+        )
+    except (state.Fail, state.InvalidGraph, state.NotImplemented) as error:
+        raise ModelError(f"{path}: ONNX Runtime cannot run it: {first_line(error)}") from error
 
     def run(image: NDArray[np.float32]) -> Answer:
         found = session.run(outputs, {name: np.ascontiguousarray(image.transpose(0, 3, 1, 2))})
