@@ -7,13 +7,16 @@ VISION_CONVERT_ONNX_PYTHON and VISION_CONVERT_TORCH_PYTHON those of the other tw
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import importlib.util
 import json
 import os
 import shutil
+import struct
 import subprocess
 import sys
+import termios
 from pathlib import Path
 
 import cv2
@@ -121,9 +124,12 @@ def test_lenet_from_training_to_the_command_line(lenet):
 
 
 @needs_gpu
-def test_lenet_runs_whole_on_a_gpu(lenet, monkeypatch):
+def test_lenet_runs_whole_on_a_gpu(root, lenet, convert, monkeypatch):
     monkeypatch.setenv("VK_DRIVER_FILES", str(SWIFTSHADER))
     folder, _ = lenet
+    table = convert(folder / "lenet5.keras", *described(root, folder, "none")).stdout
+    [row] = [line for line in table.splitlines() if line.startswith("none  ")]
+    assert float(row.split()[3]) > 0  # milliseconds on the GPU
     right, backend = read_digits(folder, folder / "lenet5_fp16.tflite", "--backend", "gpu")
     assert right >= 0.95
     assert backend["name"] == "gpu"
@@ -155,6 +161,26 @@ def test_a_variant_that_disagrees_is_marked_and_not_written(root, lenet, convert
         "out_none.tflite",
         "out_none.yaml",
     ]
+
+
+@pytest.mark.parametrize(("options", "shown"), [((), True), (("--quiet",), False)])
+def test_progress_is_for_terminals(root, lenet, tensorflow_python, tmp_path, options, shown):
+    folder, _ = lenet
+    command = [tensorflow_python, "main.py", "models", "convert", folder / "lenet5.keras"]
+    command += ["-o", tmp_path / "out.tflite", *described(root, folder, "none"), *options]
+    ours, theirs = os.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", 30, 120, 0, 0))
+    with os.fdopen(ours, "rb", buffering=0) as terminal:
+        with os.fdopen(theirs, "wb") as stderr:
+            done = subprocess.run(
+                command, stderr=stderr, stdout=subprocess.DEVNULL, check=False, cwd=root,
+                env={**os.environ, "PYTHONPATH": str(root)},
+            )  # fmt: skip
+            stderr.write(b"end")
+        assert done.returncode == 0
+        said = terminal.read(100_000)
+    for step in (b"opening", b"converting the Keras file", b"comparing it with the original"):
+        assert (step in said) is shown
 
 
 def test_names_that_do_not_exist(lenet, convert, tmp_path):
