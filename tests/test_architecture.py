@@ -24,7 +24,7 @@ FLOORS = {
         "errors", "naming", "geometry", "nms", "classification", "detection", "event", "frame",
     },
     "contracts": {
-        "clock", "config", "config_file", "explain", "interfaces", "model_spec", "native_log",
+        "clock", "config", "config_file", "drawing", "explain", "interfaces", "model_spec", "native_log",
         "origins", "paths", "picture", "preprocess", "quantized", "stats", "yaml_tree",
     },
     "plug-ins": {

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from vision.detection import Detections, Track
+from vision.drawing import color_of
 from vision.frame import Frame, Result, frozen_view
-from vision.overlay import _BLACK, _DARK, Hud, Overlay, _color
+from vision.overlay import _BLACK, _DARK, Hud, Overlay
 
 HUD = Hud(fps=29.97, backend="cpu", age_ms=12.3)
 LABELS = ("face", "person", "car")
@@ -44,7 +45,7 @@ def gray(width, height, level=90):
 
 def share_of_color(line, class_id=1):
     """The part of a (N, 3) line of pixels that has the colour of the class."""
-    return np.all(line == _color(class_id), axis=-1).mean()
+    return np.all(line == color_of(class_id), axis=-1).mean()
 
 
 def hud_region(picture):
@@ -151,8 +152,8 @@ def test_a_detection_that_is_something_else_is_drawn_too(box, class_id):
 def test_keypoints_are_dots_where_they_are():
     found = detections([(200, 150, 400, 350)], keypoints=[[[250, 200], [350, 210], [9999, -50]]])
     picture = Overlay(LABELS).draw(result_of(gray(640, 480), (), found), HUD)
-    assert tuple(picture[200, 250]) == _color(1)
-    assert tuple(picture[210, 350]) == _color(1)
+    assert tuple(picture[200, 250]) == color_of(1)
+    assert tuple(picture[210, 350]) == color_of(1)
     assert tuple(picture[230, 300]) == (90, 90, 90)
 
 
@@ -226,11 +227,11 @@ def contrast(first, second):
 
 
 @given(st.integers(0, 10_000))
-def test_text_is_readable_on_every_class_color(class_id):
-    assert contrast(_color(class_id), _BLACK) >= 4.5
-    assert contrast(_color(class_id), _DARK) >= 4.5
+def test_text_is_readable_on_every_classcolor_of(class_id):
+    assert contrast(color_of(class_id), _BLACK) >= 4.5
+    assert contrast(color_of(class_id), _DARK) >= 4.5
 
 
 def test_the_first_classes_are_told_apart():
-    colors = [np.array(_color(n), float) for n in range(8)]
+    colors = [np.array(color_of(n), float) for n in range(8)]
     assert min(np.linalg.norm(a - b) for a, b in itertools.combinations(colors, 2)) > 60

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import sys
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -29,9 +28,6 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _STOP_S = 2.5  # for everything to drain, within the 3 s that a stop may take
-# A thread that wants the interpreter waits this long at the most: Python's own 5 ms
-# would be a frame's whole budget at every hand-over.
-_SWITCH_INTERVAL_S = 0.0005
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +47,6 @@ class App:
 
     def __init__(self, checked: Checked, limits: Limits | None = None) -> None:
         cv2.setNumThreads(1)  # the stages are the parallelism; OpenCV's own pool only adds CPU
-        sys.setswitchinterval(_SWITCH_INTERVAL_S)
         limits = limits or Limits()
         config = checked.config
         self.crew = Crew()

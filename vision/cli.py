@@ -57,6 +57,8 @@ def main(argv: list[str] | None = None) -> int:
     """Run a command; return its exit code (see `vision.errors`)."""
     # Looking for pydantic's plug-ins, of which we have none, costs 40 ms at every start.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "1")
+    # The matrices here are tiny: OpenBLAS's own threads would only wait for them, awake.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     # OpenCV's decoders write to stderr by themselves; what matters we say ourselves.
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")

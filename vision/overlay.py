@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import colorsys
-import unicodedata
 from dataclasses import dataclass
-from functools import cache, lru_cache
 from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
+from vision.drawing import color_of, dashes, outlines, tile_of
 from vision.frame import FramePool, frozen_view
 from vision.geometry import iou_matrix
 
@@ -21,22 +19,15 @@ if TYPE_CHECKING:
 
     from vision.classification import ClassScore
     from vision.detection import Detections, Track
+    from vision.drawing import Color, Corners
     from vision.frame import Result
-
-    Color = tuple[int, int, int]
-    """Blue, green, red."""
-    Corners = tuple[int, int, int, int]
-    """The outermost pixels of a box: x1, y1, x2, y2, all inside of the frame."""
 
 _BLACK: Color = (0, 0, 0)
 _WHITE: Color = (255, 255, 255)
 _DARK: Color = (28, 24, 22)
 _AMBER: Color = (0, 176, 255)
 
-_FONT = cv2.FONT_HERSHEY_SIMPLEX
 _SAME_OBJECT_IOU = 0.3
-_LEAST_BRIGHT = 132
-"""So that black is readable on every colour, and every colour on `_DARK`."""
 _FAR_PX = 1 << 20
 
 
@@ -94,6 +85,7 @@ class Overlay:
             pen.loose(xyxy, float(score), int(class_id), self._label(int(class_id)))
         for track in fresh:
             pen.fresh(track)
+        pen.boxes()
         if found.keypoints is not None:
             pen.keypoints(found.keypoints, found.class_id)
         pen.labels()
@@ -116,6 +108,7 @@ class _Pen:
         self._size_wh = (width, height)
         self._line_px = max(3, round(short / 240))
         self._text_px = max(14, round(short / 28))
+        self._boxes: dict[tuple[int, Color], list[Corners]] = {}
         self._labels: list[tuple[Corners, list[NDArray[np.uint8]]]] = []
 
     def fresh(self, track: Track) -> None:
@@ -134,15 +127,8 @@ class _Pen:
         corners = self._corners(xyxy)
         if corners is None:
             return
-        color = _color(class_id)
-        x1, y1, x2, y2 = corners
-        # One-pixel rings are six times cheaper than a thick line. The outer and inner
-        # one are dark, so that the box is seen on a ground of its own colour.
-        for inset in range(-1, min(line_px, (x2 - x1) // 2, (y2 - y1) // 2) + 1):
-            ring = color if 0 <= inset < line_px else _DARK
-            cv2.rectangle(
-                self._picture, (x1 + inset, y1 + inset), (x2 - inset, y2 - inset), ring
-            )  # fmt: skip
+        color = color_of(class_id)
+        self._boxes.setdefault((line_px, color), []).append(corners)
         tiles = [self._tile(name, color), self._tile(f"{score:.2f}", _DARK, color)]
         self._labels.append((corners, tiles))
 
@@ -151,23 +137,38 @@ class _Pen:
         corners = self._corners(track.xyxy)
         if corners is None:
             return
-        color = _color(track.class_id)
+        color = color_of(track.class_id)
         dash_px = 4 * self._line_px
         cv2.polylines(
-            self._picture, _dashes(corners, dash_px), isClosed=False, color=color,
+            self._picture, dashes(corners, dash_px), isClosed=False, color=color,
             thickness=max(1, self._line_px // 3),
         )  # fmt: skip
         name = f"{track.label} #{track.track_id}"
         self._labels.append((corners, [self._tile(name, _DARK, color)]))
 
+    def boxes(self) -> None:
+        """Draw the boxes, all of one look at once.
+
+        One-pixel rings are six times cheaper than a thick line. The outer and inner
+        one are dark, so that a box is seen on a ground of its own colour.
+        """
+        for (line_px, color), corners in self._boxes.items():
+            rings = outlines(np.array(corners, np.int32), line_px)
+            dark = np.concatenate((rings[0], rings[-1]))
+            cv2.polylines(self._picture, list(dark), isClosed=True, color=_DARK)
+            bright = rings[1:-1].reshape(-1, 4, 2)
+            cv2.polylines(self._picture, list(bright), isClosed=True, color=color)
+
     def keypoints(self, points: NDArray[np.float32], class_ids: NDArray[np.int32]) -> None:
-        """Draw the dots of all boxes, (N, K, 2) pixels."""
+        """Draw the dots of all boxes, (N, K, 2) pixels: lines of no length, with round ends."""
+        fine = np.nan_to_num(points, nan=-_FAR_PX).clip(-_FAR_PX, _FAR_PX)
+        pixels = fine.astype(np.int32)
         radius = self._line_px
-        pixels = points.clip(-_FAR_PX, _FAR_PX).astype(np.int32)
-        for class_id, dots in zip(class_ids.tolist(), pixels.tolist(), strict=True):
-            for dot in dots:
-                cv2.circle(self._picture, dot, radius + 1, _DARK, cv2.FILLED)
-                cv2.circle(self._picture, dot, radius, _color(class_id), cv2.FILLED)
+        dots = list(pixels.reshape(-1, 1, 2))
+        cv2.polylines(self._picture, dots, True, _DARK, 2 * radius + 3)
+        for class_id in set(class_ids.tolist()):
+            dots = list(pixels[class_ids == class_id].reshape(-1, 1, 2))
+            cv2.polylines(self._picture, dots, True, color_of(class_id), 2 * radius + 1)
 
     def labels(self) -> None:
         """Put the labels on top."""
@@ -201,7 +202,7 @@ class _Pen:
             x += tile.shape[1]
 
     def _tile(self, text: str, paper: Color, ink: Color = _BLACK) -> NDArray[np.uint8]:
-        return _tile(text, self._text_px, paper, ink)
+        return tile_of(text, self._text_px, paper, ink)
 
     def _corners(self, xyxy: NDArray[np.float32]) -> Corners | None:
         width, height = self._size_wh
@@ -224,58 +225,3 @@ def _followed(detections: Detections, fresh: Sequence[Track]) -> NDArray[np.bool
         same & (iou_matrix(detections.xyxy, boxes) >= _SAME_OBJECT_IOU), axis=1
     )
     return mask
-
-
-def _dashes(corners: Corners, dash_px: int) -> list[NDArray[np.int32]]:
-    """Return the (2, 2) line segments of a dashed box; a dash begins at each corner."""
-    x1, y1, x2, y2 = corners
-    segments = []
-    for start in range(x1, x2 + 1, 2 * dash_px):
-        end = min(start + dash_px, x2)
-        segments += [((start, y1), (end, y1)), ((start, y2), (end, y2))]
-    for start in range(y1, y2 + 1, 2 * dash_px):
-        end = min(start + dash_px, y2)
-        segments += [((x1, start), (x1, end)), ((x2, start), (x2, end))]
-    return list(np.array(segments, np.int32))
-
-
-@cache
-def _color(class_id: int) -> Color:
-    """Return a bright colour; neighbours are a golden angle apart, so far from alike."""
-    saturation = 0.85
-    value = 0.8 if class_id // 6 % 2 else 1.0
-    color = _from_hsv(class_id, saturation, value)
-    while _brightness(color) < _LEAST_BRIGHT:
-        saturation -= 0.05
-        color = _from_hsv(class_id, saturation, value)
-    return color
-
-
-def _from_hsv(class_id: int, saturation: float, value: float) -> Color:
-    hue = (0.40 + class_id * 0.618034) % 1
-    red, green, blue = colorsys.hsv_to_rgb(hue, saturation, value)
-    return round(255 * blue), round(255 * green), round(255 * red)
-
-
-def _brightness(color: Color) -> float:
-    """Return the luma of ITU-R BT.601, 0…255."""
-    blue, green, red = color
-    return 0.114 * blue + 0.587 * green + 0.299 * red
-
-
-@lru_cache(maxsize=512)
-def _tile(text: str, height_px: int, paper: Color, ink: Color) -> NDArray[np.uint8]:
-    """Return `text` as a (height_px, W, 3) picture, drawn once and pasted ever after."""
-    # OpenCV's strokes know ASCII only and are rough at this size: drawn large, then shrunk.
-    plain = "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
-    zoom = 4 if height_px <= 48 else 1  # noqa: PLR2004
-    big_px = height_px * zoom
-    thickness = max(1, round(big_px / 13))
-    scale = cv2.getFontScaleFromHeight(_FONT, round(big_px * 0.52), thickness)
-    (width, text_px), _ = cv2.getTextSize(plain, _FONT, scale, thickness)
-    pad = big_px // 3
-    canvas = np.full((big_px, width + 2 * pad, 3), paper, np.uint8)
-    base = (big_px + text_px) // 2
-    cv2.putText(canvas, plain, (pad, base), _FONT, scale, ink, thickness, cv2.LINE_AA)
-    small_wh = (max(1, canvas.shape[1] // zoom), height_px)
-    return cv2.resize(canvas, small_wh, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)

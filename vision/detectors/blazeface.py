@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict
 
 from vision.detection import Detections
 from vision.errors import ModelError
-from vision.geometry import clip_to_frame, iou_matrix
+from vision.geometry import clip_to_frame
 from vision.quantized import least_stored, to_real
 
 if TYPE_CHECKING:
@@ -172,19 +172,34 @@ def weighted_suppression(
     Returns:
         (M, P, 2) float32 blended points and (M,) float32 scores, best first.
     """
-    order = np.argsort(-score, kind="stable")
-    points, score = points[order], score[order]
-    xyxy = points[:, :2].reshape(-1, 4)
-    overlaps = iou_matrix(xyxy, xyxy) > iou
-    np.fill_diagonal(overlaps, val=True)  # an empty box overlaps nothing, not even itself
-    left = np.ones(len(points), np.bool_)
+    boxes = points[:, :2].reshape(-1, 4).tolist()
+    left = np.argsort(-score, kind="stable").tolist()
     best: list[int] = []
-    groups: list[NDArray[np.bool_]] = []
-    while left.any():
-        best.append(int(left.argmax()))
-        groups.append(left & overlaps[best[-1]])
-        left ^= groups[-1]
-    weights = np.stack(groups) * score
-    weights /= weights.sum(axis=1, keepdims=True)
-    blended = weights @ points.reshape(len(points), -1)
-    return blended.reshape(-1, *points.shape[1:]), score[best]
+    blended = []
+    flat = points.reshape(len(points), -1)
+    while left:
+        best.append(left[0])
+        group, left = _overlapping(boxes, left, iou)
+        weights = score[group]
+        blended.append(weights @ flat[group] / weights.sum())
+    return np.array(blended, np.float32).reshape(-1, *points.shape[1:]), score[best]
+
+
+def _overlapping(
+    boxes: Sequence[Sequence[float]], left: Sequence[int], iou: float
+) -> tuple[list[int], list[int]]:
+    """Split `left` into what overlaps its first by more than `iou`, itself too, and the rest.
+
+    A loop, since there are a dozen boxes: numpy's calls would cost more than the sums.
+    """
+    x1, y1, x2, y2 = boxes[left[0]]
+    own_area = (x2 - x1) * (y2 - y1)
+    group, rest = [left[0]], list[int]()
+    for index in left[1:]:
+        left_x, top_y, right_x, bottom_y = boxes[index]
+        width = min(x2, right_x) - max(x1, left_x)
+        height = min(y2, bottom_y) - max(y1, top_y)
+        overlap = max(width, 0.0) * max(height, 0.0)
+        union = own_area + (right_x - left_x) * (bottom_y - top_y) - overlap
+        (group if overlap > iou * union else rest).append(index)
+    return group, rest
