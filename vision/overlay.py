@@ -165,10 +165,10 @@ class _Pen:
         pixels = fine.astype(np.int32)
         radius = self._line_px
         dots = list(pixels.reshape(-1, 1, 2))
-        cv2.polylines(self._picture, dots, True, _DARK, 2 * radius + 3)
+        cv2.polylines(self._picture, dots, True, _DARK, 2 * radius + 1)
         for class_id in set(class_ids.tolist()):
             dots = list(pixels[class_ids == class_id].reshape(-1, 1, 2))
-            cv2.polylines(self._picture, dots, True, color_of(class_id), 2 * radius + 1)
+            cv2.polylines(self._picture, dots, True, color_of(class_id), 2 * radius - 1)
 
     def labels(self) -> None:
         """Put the labels on top."""
