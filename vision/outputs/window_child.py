@@ -6,19 +6,19 @@ its end says that the parent has closed or died. The exit status says how it end
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import select
 import signal
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 
 from vision.outputs.fit import fit_on_black
 from vision.outputs.shared_picture import SharedPicture
+from vision.outputs.x11 import Display
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -42,13 +42,14 @@ def main() -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     settings = json.loads(sys.argv[1])
-    reason = why_no_window()
-    if reason is not None:
-        print(reason, file=sys.stderr)  # noqa: T201  (the parent reads it)
+    try:
+        display = open_display()
+    except OSError as error:
+        print(error, file=sys.stderr)  # noqa: T201  (the parent reads it)
         return EXIT_NO_WINDOW
     cv2.setNumThreads(1)
     picture = SharedPicture(tuple(settings["fds"]))
-    window = _Window(settings["title"], settings["size_wh"], fullscreen=settings["fullscreen"])
+    window = _Window(display, settings)
     while True:
         readable, _, _ = select.select([0], [], [], _IDLE_S)
         if readable and not os.read(0, 4096):
@@ -61,36 +62,24 @@ def main() -> int:
             return EXIT_QUIT
 
 
-def why_no_window() -> str | None:
-    """Say what is missing for a window, without HighGUI, which would abort."""
+def open_display() -> Display:
+    """Connect without HighGUI, which would abort; OSError says what is missing for a window."""
     if not cv2.currentUIFramework():
-        return (
+        raise OSError(
             "this OpenCV is built without windows: install the extra `display` "
             "(opencv-python) in place of `headless`"
         )
-    display = os.environ.get("DISPLAY")
-    if not display:
-        return "DISPLAY is not set: run it on the desktop, or set DISPLAY=:0"
-    try:
-        xcb = ctypes.CDLL("libxcb.so.1")
-    except OSError:
-        return "libxcb.so.1 is missing: apt install libxcb1"
-    xcb.xcb_connect.restype = ctypes.c_void_p
-    connection = ctypes.c_void_p(xcb.xcb_connect(None, None))
-    failed = xcb.xcb_connection_has_error(connection)
-    xcb.xcb_disconnect(connection)
-    if failed:
-        return f"no X server answers at DISPLAY={display}, or it does not let this user in"
-    return None
+    return Display()
 
 
 class _Window:
     """A HighGUI window that shows the whole picture, whatever the ratio, on black."""
 
-    def __init__(self, title: str, size_wh: list[int] | None, *, fullscreen: bool) -> None:
-        self._title = title
-        self._size_wh = size_wh
-        self._fullscreen = fullscreen
+    def __init__(self, display: Display, settings: dict[str, Any]) -> None:
+        self._display = display
+        self._title = settings["title"]
+        self._size_wh = settings["size_wh"]
+        self._fullscreen = settings["fullscreen"]
         self._open = False
         self._canvas = np.zeros((0, 0, 3), np.uint8)
 
@@ -129,9 +118,9 @@ class _Window:
         size_wh = self._size_wh or (max(1, round(width * scale)), max(1, round(height * scale)))
         flags = cv2.WINDOW_NORMAL | cv2.WINDOW_FREERATIO | cv2.WINDOW_GUI_NORMAL
         cv2.namedWindow(self._title, flags)
-        # Resized while the window manager still takes it in, one of Qt's in fifty stays blank.
         cv2.waitKey(_SETTLE_MS)
         cv2.resizeWindow(self._title, *size_wh)
+        self._display.announce_again(size_wh)
         cv2.moveWindow(self._title, 0, 0)  # it was placed before it had its size
         self._open = True
         if self._fullscreen:
