@@ -129,3 +129,17 @@ def test_a_wheel_finds_its_configurations_and_catalogue(unpacked_wheel, tmp_path
         text=True,
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_a_wheel_has_the_person_detector_with_it(unpacked_wheel, tmp_path):
+    script = "from vision.models.catalogue import resolve; print(resolve('person').path)"
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(unpacked_wheel), "XDG_DATA_HOME": str(tmp_path)},
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == str(unpacked_wheel / "vision/_data/models/person_int8.tflite")

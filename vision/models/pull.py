@@ -76,8 +76,9 @@ def pull(name: str, asset: Asset, *, quiet: bool = False) -> Path:
     except OSError as error:
         place = error.filename or target.parent
         raise ModelError(f"cannot write {place}: {error.strerror or error}") from error
+    why = "; ".join(reasons) or "it comes with the program, and from nowhere else"
     raise ModelError(
-        f"could not fetch {name!r} ({'; '.join(reasons)}); go online, or put the file with "
+        f"could not fetch {name!r} ({why}); go online, or put the file with "
         f"SHA-256 {asset.sha256} at {target} or into a folder of VISION_MODEL_PATH"
     )
 
