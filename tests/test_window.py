@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import shutil
@@ -51,21 +52,27 @@ def screen(monkeypatch):
     """A fresh X server with a window manager; returns the X server's process."""
     if MISSING:
         pytest.skip(f"not installed: {', '.join(MISSING)}")
+    with contextlib.ExitStack() as ends:
+        yield start_screen(monkeypatch, ends)
+
+
+def start_screen(monkeypatch, ends):
     ours, its = os.pipe()
     size = "x".join(map(str, (*SCREEN_WH, 24)))
     server = subprocess.Popen(
         ["Xvfb", "-displayfd", str(its), "-screen", "0", size, "-nolisten", "tcp", "-noreset"],
         pass_fds=(its,), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
+    ends.callback(server.wait, 10)
+    ends.callback(server.terminate)
     os.close(its)
     with os.fdopen(ours) as number:
         monkeypatch.setenv("DISPLAY", f":{number.readline().strip()}")
     manager = subprocess.Popen(["openbox"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    ends.callback(manager.wait, 10)
+    ends.callback(manager.terminate)
     until(lambda: run("wmctrl", "-m").returncode == 0)
-    yield server
-    for process in (manager, server):
-        process.terminate()
-        process.wait(10)
+    return server
 
 
 @pytest.fixture
