@@ -35,7 +35,7 @@ FLOORS = {
         "capture", "cascade", "classify", "failover", "lane", "pipeline", "publishing", "registry",
         "resources", "runtime",
     },
-    "composition": {"app", "building", "conversion", "doctor", "oneshot"},
+    "composition": {"agreement", "app", "building", "conversion", "doctor", "oneshot"},
     "commands": {"bench", "commands"},
     "front door": {"cli", "__main__"},
 }  # fmt: skip

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, Union
 
 import numpy as np
 
-from vision import registry
+from vision import agreement, registry
 from vision.cascade import Cascade
 from vision.classify import PictureClassifier
 from vision.config import FRAME, ClassifierConfig
-from vision.errors import ConfigError, ModelError
+from vision.errors import BackendError, ConfigError, ModelError
 from vision.failover import Below, Engine, Failover
 from vision.lane import Lane
 from vision.litert.choice import choose
@@ -187,11 +187,33 @@ def load_runner(name: str, own: _OwnModel, inference: InferenceConfig) -> Failov
     if engine.backend.info.name == "cpu":
         return Failover(name, engine)
     on_cpu = inference.model_copy(update={"backend": "cpu", "require_gpu": False})
-    below = Below(
-        spare=lambda: load_engine(own, on_cpu),
-        revive=lambda: load_engine(own, inference, redo=True),
-    )
-    return Failover(name, engine, below)
+    spare = load_engine(own, on_cpu)
+    try:
+        _agree(own, engine, spare)
+    except BackendError as error:
+        if inference.require_gpu or inference.backend != "auto":
+            spare.backend.close()
+            raise ConfigError(f"{name}: {engine.backend.info.name}: {error}") from error
+        _log.warning("%s stays on the CPU: %s", name, error)
+        return Failover(name, spare)
+
+    def revive() -> Engine:
+        again = load_engine(own, inference, redo=True)
+        _agree(own, again, spare)
+        return again
+
+    return Failover(name, engine, Below(lambda: spare, revive))
+
+
+def _agree(own: _OwnModel, accelerated: Engine, spare: Engine) -> None:
+    """Check that both find the same; closes the accelerated engine where they do not."""
+    if isinstance(own, ClassifierConfig):
+        return  # its outputs are its classes, and those are compared when it is verified
+    try:
+        agreement.check(accelerated, spare, own.min_score)
+    except BackendError:
+        accelerated.backend.close()
+        raise
 
 
 def load_engine(own: _OwnModel, inference: InferenceConfig, *, redo: bool = False) -> Engine:
