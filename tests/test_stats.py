@@ -39,6 +39,15 @@ def test_stages_are_kept_apart():
 @pytest.mark.parametrize("fps", [5, 30, 200])
 def test_the_rate_settles_on_the_true_one(fps):
     rate = Rate()
-    for frame in range(1, 10 * fps):
-        rate.tick(round(frame * 1e9 / fps))
-    assert rate.fps == pytest.approx(fps, rel=0.01)
+    for frame in range(10 * fps):
+        told = rate.tick(round(frame * 1e9 / fps))
+    assert told == pytest.approx(fps, rel=0.01)
+
+
+def test_a_short_first_gap_does_not_make_the_rate():
+    rate = Rate()
+    rate.tick(0)
+    rate.tick(1_000_000)
+    for frame in range(1, 31):
+        told = rate.tick(round(frame * 1e9 / 30))
+    assert told == pytest.approx(30, rel=0.1)

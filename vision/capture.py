@@ -31,6 +31,8 @@ class Capture:
     Args:
         frames_limit: Frames after which it ends; None for all.
         seconds_limit: Seconds after which it ends; None for never.
+        retry_s: Until a lost camera is opened again; doubles every time.
+        name: Of the camera, for the log.
     """
 
     def __init__(
@@ -42,6 +44,8 @@ class Capture:
         *,
         frames_limit: int | None = None,
         seconds_limit: float | None = None,
+        retry_s: float = _FIRST_RETRY_S,
+        name: str = "",
     ) -> None:
         self._source = source
         self._frames = frames
@@ -49,6 +53,8 @@ class Capture:
         self._stats = stats
         self._left = frames_limit
         self._seconds_limit = seconds_limit
+        self._retry_s = retry_s
+        self._name = name
         self._deadline_ns: int | None = None
 
     def open(self) -> None:
@@ -80,7 +86,7 @@ class Capture:
         self._frames.put(frame)
 
     def _reopen(self, error: SourceError) -> None:
-        delay_s = _FIRST_RETRY_S
+        delay_s = self._retry_s
         while not self._crew.stopping:
             _log.warning("%s; trying again in %.1f s", error, delay_s)
             self._source.close()
@@ -91,7 +97,7 @@ class Capture:
             except SourceError as again:
                 error = again
             else:
-                _log.warning("the camera is back")
+                _log.warning("camera %s is back", self._name)
                 return
 
     def close(self) -> None:

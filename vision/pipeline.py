@@ -93,7 +93,7 @@ class Line:
         self._results: Mailbox[Result] = Mailbox("results", latest=live)
         self._capture = Capture(
             parts.source, self._frames, crew, self.stats,
-            frames_limit=frames_limit, seconds_limit=seconds_limit,
+            frames_limit=frames_limit, seconds_limit=seconds_limit, name=parts.camera,
         )  # fmt: skip
         self._rate = Rate()
         self._last: Frame | None = None

@@ -61,17 +61,25 @@ class Stats:
 
 
 class Rate:
-    """Frames a second, smoothed over about a second of frames."""
+    """Frames a second, smoothed over about a second of time."""
 
     def __init__(self) -> None:
-        self.fps = 0.0
-        self._last_ns = 0
+        self._last_ns: int | None = None
+        self._frames = 0.0
+        self._seconds = 0.0
 
     def tick(self, now_ns: int) -> float:
-        """Count a frame at `now_ns`; return the rate."""
+        """Count a frame at `now_ns`; return the rate, 0 for the first.
+
+        Frames and seconds fade alike, so the first short gap counts for no more than it
+        lasted.
+        """
+        if self._last_ns is None:
+            self._last_ns = now_ns
+            return 0.0
         gap_s = (now_ns - self._last_ns) / 1e9
-        if self._last_ns and gap_s > 0:
-            keep = math.exp(-gap_s)
-            self.fps = keep * self.fps + (1 - keep) / gap_s if self.fps else 1 / gap_s
+        keep = math.exp(-gap_s)
+        self._frames = keep * self._frames + 1
+        self._seconds = keep * self._seconds + gap_s
         self._last_ns = now_ns
-        return self.fps
+        return self._frames / self._seconds if self._seconds > 0 else 0.0
