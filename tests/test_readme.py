@@ -2,8 +2,9 @@
 
 The lines of ```sh blocks run as they stand, in a copy of the checkout. A comment at the end
 of a line names what it needs that a test has not: `# camera` gets a picture that plays one;
-`# gpu` a GPU in software where there is one; of `# root` and `# network` only the words are
-checked. `make` only says what it would do, and what would run for ever ends after a few frames.
+`# gpu` a GPU in software where there is one; of `# root`, `# network` and `# convert` only the
+words are checked. `make` only says what it would do, and what would run for ever ends after a
+few frames.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ import yaml
 from conftest import DEADLINE_S, ROOT, events_of, models_path
 from gpu_support import SWIFTSHADER, WHY_NOT
 
-from vision import cli, config_file, errors, event, registry
+from vision import agreement, cli, config_file, errors, event, failover, registry
 from vision.commands.config import _schema
 from vision.config import DetectorConfig, InferenceConfig, RulesConfig
 from vision.litert import judge
@@ -37,7 +38,7 @@ from vision.models.entries import Sidecar
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 CHECKOUT = ["main.py", "Makefile", "pyproject.toml", "requirements.txt", "configs", "vision"]
-ONLY_WORDS = {"root", "network", "gpu"}
+ONLY_WORDS = {"root", "network", "convert", "gpu"}
 _OWN = ("MAKE", "MFLAGS", "VK_")  # of whoever runs the tests
 CLIP = "clips/head-pose-face-detection-female-and-male.gif"
 YOLOX, CLASSIFIER = "yolox_nano_float16.tflite", "mobilenet_v1_0.25_128_quant.tflite"
@@ -61,9 +62,9 @@ CONFIGURATION, SIDECAR, CLASSIFIERS = (
     next(block for block in blocks(README, "yaml") if block.startswith(start))
     for start in ("# porch.yaml", "task:", "classifiers:")
 )
-DETECT_LINE, EVENT_LINE, CLASSES = (
+DETECT_LINE, EVENT_LINE, CLASSES, FRAME_CLASSES = (
     next(json.loads(block) for block in blocks(README, "json") if key in block)
-    for key in ('"timings_ms"', '"specversion"', '"kind"')
+    for key in ('"timings_ms"', '"specversion"', '"kind"', '"classifier"')
 )
 
 
@@ -209,6 +210,20 @@ def test_the_tolerances_are_those_of_the_judge():
     assert percent == [100 * judge.TOLERANCE[kind] for kind in ("fp32", "fp16", "int8")]
 
 
+def test_the_second_look_is_as_strict_as_it_says():
+    [told] = re.findall(r"drawn scenes:(.*?)\.\n", README, re.DOTALL)
+    numbers = [float(number) for number in re.findall(r"0\.\d+", told)]
+    assert numbers == [*agreement._LIMITS["fp32"], *agreement._LIMITS["fp16"]]
+    assert agreement._LIMITS["int8"] == agreement._LIMITS["fp16"]
+
+
+def test_a_gpu_is_tried_again_when_it_says():
+    [told] = re.findall(r"verified again after (\d+) s, then .*? up to\s+(\d+) minutes", README)
+    assert [float(told[0]), 60 * float(told[1])] == [
+        failover._FIRST_RETRY_S, failover._LONGEST_RETRY_S
+    ]  # fmt: skip
+
+
 def test_the_tables_of_models_and_extras_are_whole():
     assert {row[0].strip("`") for row in _rows("name")} == set(load_catalogue().models)
     project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
@@ -314,12 +329,24 @@ def test_events_are_what_readme_shows(checkout):
     assert _shape(end) == {**_shape(EVENT_LINE)}
     assert end["type"] == EVENT_LINE["type"]
     assert EVENT_LINE["data"]["schema_version"] == event.SCHEMA_VERSION
-    types = {name for name in _event_types() if name.startswith("vision.object.")}
-    assert types == {row[0].strip("`") for row in _rows("`type`")}
+    assert _event_types() == {row[0].strip("`") for row in _rows("`type`")}
 
 
 def test_events_have_classes_as_readme_shows(checkout):
-    whole = re.sub("^classifiers: .*\n", CLASSIFIERS, CONFIGURATION, flags=re.MULTILINE)
+    *_, end = _classified(checkout, CLASSIFIERS)
+    assert _shape(end["data"]["classes"]) == _shape(CLASSES)
+
+
+def test_a_frame_is_classified_as_readme_shows(checkout):
+    told = _classified(checkout, CLASSIFIERS.replace("of: face ", "of: frame"))
+    named = [event for event in told if event["type"] == "vision.frame.classified"]
+    assert _shape(named[0]["data"]) == _shape(FRAME_CLASSES)
+    assert named[0]["subject"] == "front/kind"
+
+
+def _classified(checkout, classifiers):
+    """Return the events of README's configuration with these classifiers."""
+    whole = re.sub("^classifiers: .*\n", classifiers, CONFIGURATION, flags=re.MULTILINE)
     (checkout / "classes.yaml").write_text(whole)
     (checkout / "classes.jsonl").unlink(missing_ok=True)
     done = shell(
@@ -328,8 +355,7 @@ def test_events_have_classes_as_readme_shows(checkout):
         "--set outputs=[] --set 'publishers=[{type: jsonl, path: classes.jsonl}]'",
     )
     assert done.returncode == 0, done.stderr
-    *_, end = events_of(checkout / "classes.jsonl")
-    assert _shape(end["data"]["classes"]) == _shape(CLASSES)
+    return events_of(checkout / "classes.jsonl")
 
 
 def _event_types():
