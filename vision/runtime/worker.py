@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from queue import Empty, SimpleQueue
 from threading import Event, Thread
 from typing import TYPE_CHECKING, Protocol
 
@@ -53,8 +54,10 @@ class Worker:
     ) -> None:
         self.name = name
         self.error: BaseException | None = None
+        self.ended = False
         self._open, self._step, self._close = open_, step, close
         self._takes, self._gives = takes, gives
+        self._on_end: Callable[[], None] = _nothing
         self._opened = Event()
         self._thread = Thread(target=self._run, name=name, daemon=True)
 
@@ -63,8 +66,9 @@ class Worker:
         """Whether the thread runs."""
         return self._thread.is_alive()
 
-    def start(self) -> None:
-        """Start the thread."""
+    def start(self, on_end: Callable[[], None] = _nothing) -> None:
+        """Start the thread, which calls `on_end` as its last act."""
+        self._on_end = on_end
         self._thread.start()
 
     @property
@@ -109,6 +113,8 @@ class Worker:
             taken.close()
         for given in self._gives:
             given.done()
+        self.ended = True
+        self._on_end()
 
 
 class Crew:
@@ -121,6 +127,8 @@ class Crew:
     def __init__(self) -> None:
         self.workers: list[Worker] = []
         self._stop = Event()
+        # Whatever `wait` waits for is told here; a signal handler may put into it too.
+        self._news: SimpleQueue[None] = SimpleQueue()
 
     @property
     def stopping(self) -> bool:
@@ -140,7 +148,7 @@ class Crew:
         waiting = list(self.workers)
         while waiting:
             worker = waiting.pop()
-            worker.start()
+            worker.start(lambda: self._news.put(None))
             if not worker.is_source and not worker.wait_opened():
                 for rest in waiting:
                     rest.cancel()
@@ -149,16 +157,16 @@ class Crew:
     def stop(self) -> None:
         """Ask the sources to end. Safe from a signal handler and twice."""
         self._stop.set()
+        self._news.put(None)
 
     def wait(self, timeout_s: float) -> bool:
         """Wait until all have ended, `stop` is asked for or one failed; False on time-out."""
         deadline = time.monotonic() + timeout_s
-        for worker in self.workers:
-            while not worker.join(min(0.05, max(0.0, deadline - time.monotonic()))):
-                if self.stopping or self.failed:
-                    return True
-                if time.monotonic() >= deadline:
-                    return False
+        while not (self.stopping or self.failed or all(worker.ended for worker in self.workers)):
+            try:
+                self._news.get(timeout=max(0.0, deadline - time.monotonic()))
+            except Empty:
+                return False
         return True
 
     @property
