@@ -33,10 +33,12 @@ from vision.config import DetectorConfig, InferenceConfig, RulesConfig
 from vision.litert import judge
 from vision.model_spec import InputSpec
 from vision.models.catalogue import load_catalogue
+from vision.models.convert.agreement import LIMITS
 from vision.models.entries import Sidecar
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+RECIPES = (ROOT / "models/recipes/README.md").read_text(encoding="utf-8")
 CHECKOUT = ["main.py", "Makefile", "pyproject.toml", "requirements.txt", "configs", "vision"]
 ONLY_WORDS = {"root", "network", "convert", "gpu"}
 _OWN = ("MAKE", "MFLAGS", "VK_")  # of whoever runs the tests
@@ -53,11 +55,13 @@ def needs(line):
     return line.partition("  # ")[2]
 
 
-COMMANDS = [
-    line for text in (README, CONTRIBUTING) for block in blocks(text, "sh")
-    for line in block.splitlines()
-]  # fmt: skip
-PROGRAM = [line for line in COMMANDS if "main.py " in line]
+def commands(*texts):
+    """Return the lines of all ```sh blocks."""
+    return [line for text in texts for block in blocks(text, "sh") for line in block.splitlines()]
+
+
+COMMANDS = commands(README, CONTRIBUTING)
+PROGRAM = [line for line in (*COMMANDS, *commands(RECIPES)) if "main.py " in line]
 CONFIGURATION, SIDECAR, CLASSIFIERS = (
     next(block for block in blocks(README, "yaml") if block.startswith(start))
     for start in ("# porch.yaml", "task:", "classifiers:")
@@ -215,6 +219,17 @@ def test_the_second_look_is_as_strict_as_it_says():
     numbers = [float(number) for number in re.findall(r"0\.\d+", told)]
     assert numbers == [*agreement._LIMITS["fp32"], *agreement._LIMITS["fp16"]]
     assert agreement._LIMITS["int8"] == agreement._LIMITS["fp16"]
+
+
+def test_conversion_is_as_strict_as_it_says():
+    rows = re.findall(r"^\| (.*) \| ([\d.]+) % \| (\d+) % \|$", RECIPES, re.MULTILINE)
+    assert {
+        name: (float(mean), float(alike))
+        for names, mean, alike in rows for name in re.findall(r"`(\w+)`", names)
+    } == {
+        name: (round(100 * limit.mean_error, 6), round(100 * limit.alike, 6))
+        for name, limit in LIMITS.items()
+    }  # fmt: skip
 
 
 def test_a_gpu_is_tried_again_when_it_says():
@@ -486,6 +501,6 @@ def _messages():
 
 
 def test_links_lead_somewhere():
-    for text in (README, CONTRIBUTING):
+    for text, folder in ((README, ROOT), (CONTRIBUTING, ROOT), (RECIPES, ROOT / "models/recipes")):
         targets = re.findall(r"\]\((?!https?:)([^)#]+)\)", text)
-        assert not [target for target in targets if not (ROOT / target).exists()]
+        assert not [target for target in targets if not (folder / target).exists()]
