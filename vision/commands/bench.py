@@ -55,7 +55,7 @@ def _loaded(source: str, model: str, backend: str, threads: int) -> Loaded:
             f"detectors.face.model={json.dumps(model)}",
             f"inference.backend={backend}",
             f"inference.threads={threads}",
-            "rules.update_s=0.1",
+            "rules.update_s=1",
         ],
     )
 
