@@ -24,8 +24,8 @@ FLOORS = {
         "errors", "naming", "geometry", "nms", "classification", "detection", "event", "frame",
     },
     "contracts": {
-        "clock", "config", "config_file", "drawing", "explain", "interfaces", "model_spec", "native_log",
-        "origins", "paths", "picture", "preprocess", "quantized", "stats", "yaml_tree",
+        "clock", "config", "config_file", "drawing", "explain", "interfaces", "model_spec",
+        "native_log", "origins", "paths", "picture", "preprocess", "quantized", "stats", "yaml_tree",
     },
     "plug-ins": {
         "sources", "backends", "detectors", "classifiers", "trackers", "outputs", "publishers",
