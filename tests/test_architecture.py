@@ -25,7 +25,8 @@ FLOORS = {
     },
     "contracts": {
         "clock", "config", "config_file", "drawing", "explain", "interfaces", "model_spec",
-        "native_log", "origins", "paths", "picture", "preprocess", "quantized", "stats", "yaml_tree",
+        "native_log", "origins", "paths", "picture", "preprocess", "quantized", "stats",
+        "yaml_tree",
     },
     "plug-ins": {
         "sources", "backends", "detectors", "classifiers", "trackers", "outputs", "publishers",

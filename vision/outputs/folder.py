@@ -57,7 +57,10 @@ class FolderOutput:
         path = self._folder / f"{self._camera}-{result.frame.frame_id:08d}{self._suffix}"
         part = path.with_name(f".{path.name}.part")
         # Encoded in memory: `cv2.imwrite` would only say that it failed, not why.
-        done, data = cv2.imencode(self._suffix, image, self._options)
+        try:
+            done, data = cv2.imencode(self._suffix, image, self._options)
+        except cv2.error:  # what older versions say of too large a picture
+            done = False
         if not done:
             height, width = image.shape[:2]
             raise StageError(f"picture {path}: {self._suffix} cannot hold {width}x{height} pixels")
