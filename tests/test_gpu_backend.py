@@ -23,7 +23,7 @@ from vision import registry
 from vision.backends.gpu import GpuBackend, GpuConfig, _finite
 from vision.config import InferenceConfig
 from vision.errors import EXIT_CONFIG, BackendError, ConfigError
-from vision.litert import pictures, probe
+from vision.litert import choice, pictures, probe
 from vision.litert.choice import choose
 from vision.litert.interpreter import Runner
 from vision.litert.verdict import Attempt
@@ -390,3 +390,17 @@ def test_without_a_gpu_auto_is_the_cpu_with_the_reason_and_at_once(monkeypatch):
 def test_the_cpu_is_taken_where_the_configuration_says_so(monkeypatch):
     monkeypatch.setattr(probe, "_run_child", None)
     assert choose(face("face-short"), InferenceConfig(backend="cpu")).backend == "cpu"
+
+
+@pytest.mark.parametrize(
+    ("p50_ms", "taken"),
+    [
+        ({"fp16": 1.0, "fp32": 1.05}, "fp32"),  # no gain to speak of
+        ({"fp16": 1.0, "fp32": 2.0}, "fp16"),
+        ({"fp16": 2.0, "fp32": 1.0}, "fp32"),
+        ({"fp16": 1.0}, "fp16"),
+        ({"fp32": 9.0}, "fp32"),
+    ],
+)
+def test_the_coarse_precision_has_to_be_clearly_faster(p50_ms, taken):
+    assert choice._best(p50_ms) == taken
