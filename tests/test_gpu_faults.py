@@ -131,7 +131,7 @@ def test_no_vulkan_loader():
     )
     prefix = ("unshare", "-m", "--propagation", "private", "sh", "-c", hide, "sh")
     done = run_python(code, prefix=prefix)
-    if "permission denied" in done.stderr.lower() or "not permitted" in done.stderr:
+    if done.stderr.startswith(("unshare:", "mount:")):
         pytest.skip("no mount namespaces here")
     assert done.stdout.strip() == (
         "there is no Vulkan loader (libvulkan.so.1): apt install libvulkan1"
