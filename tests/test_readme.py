@@ -30,7 +30,7 @@ from gpu_support import SWIFTSHADER, WHY_NOT
 from vision import agreement, cli, config_file, errors, event, failover, registry
 from vision.commands.config import _schema
 from vision.config import DetectorConfig, InferenceConfig, RulesConfig
-from vision.litert import judge
+from vision.litert import choice, judge
 from vision.model_spec import InputSpec
 from vision.models.catalogue import load_catalogue
 from vision.models.convert.agreement import LIMITS
@@ -221,6 +221,11 @@ def test_the_second_look_is_as_strict_as_it_says():
     numbers = [float(number) for number in re.findall(r"0\.\d+", told)]
     assert numbers == [*agreement._LIMITS["fp32"], *agreement._LIMITS["fp16"]]
     assert agreement._LIMITS["int8"] == agreement._LIMITS["fp16"]
+
+
+def test_fp16_is_taken_when_it_says():
+    [told] = re.findall(r"unless fp16 saves more than (\d+) %", " ".join(README.split()))
+    assert float(told) == round(100 * (1 - choice._CLEARLY), 6)
 
 
 def test_conversion_is_as_strict_as_it_says():
