@@ -27,8 +27,9 @@ ADAPT := -e ''
 else ifeq ($(RUNTIME),tflite-runtime)
 VENV := .venv-tflite
 # Whatever is pinned for certain machines only comes with LiteRT; what replaces it
-# is the newest that a runtime built against numpy 1 runs with.
-ADAPT := -e '/platform_machine/d; /^numpy==/d; s/^opencv-python==.*/opencv-python==4.11.0.86/' \
+# is the newest that a runtime built against numpy 1 runs with; of OpenCV, the newest
+# but 4.10 and 4.11, whose pictures do not grow with their window.
+ADAPT := -e '/platform_machine/d; /^numpy==/d; s/^opencv-python==.*/opencv-python==4.9.0.80/' \
          -e '$$a numpy==1.26.4' -e '$$a tflite-runtime==2.14.0'
 else
 $(error RUNTIME=$(RUNTIME): must be litert or tflite-runtime)

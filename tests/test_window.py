@@ -22,6 +22,7 @@ from vision.frame import Frame, Result
 from vision.outputs import window as window_module
 from vision.outputs.shared_picture import SharedPicture
 from vision.outputs.window import WindowConfig, WindowOutput
+from vision.outputs.window_child import toolkit
 
 SCREEN_WH = (1280, 720)
 TOOLS = ("Xvfb", "openbox", "xdotool", "wmctrl", "import")
@@ -29,12 +30,8 @@ DEADLINE_S = 20.0
 RED, GREEN, BLUE, YELLOW = (20, 30, 220), (40, 190, 30), (210, 60, 20), (30, 220, 230)
 
 MISSING = [tool for tool in TOOLS if shutil.which(tool) is None]
-needs_windows = pytest.mark.skipif(
-    not cv2.currentUIFramework(), reason="this OpenCV is built without windows"
-)
-needs_no_windows = pytest.mark.skipif(
-    bool(cv2.currentUIFramework()), reason="this OpenCV is built with windows"
-)
+needs_windows = pytest.mark.skipif(not toolkit(), reason="this OpenCV is built without windows")
+needs_no_windows = pytest.mark.skipif(bool(toolkit()), reason="this OpenCV is built with windows")
 
 
 def until(condition):

@@ -22,7 +22,9 @@ _OPENCVS = (
     "opencv-python-headless",
     "opencv-contrib-python-headless",
 )
-_OPENCV_SAYS = "import cv2; print(cv2.__version__, cv2.currentUIFramework())"
+_OPENCV_SAYS = (
+    "import cv2; from vision.outputs.window_child import toolkit; print(cv2.__version__, toolkit())"
+)
 
 
 def installed() -> dict[str, str]:
@@ -61,7 +63,7 @@ def tflite(versions: Mapping[str, str]) -> Finding:
     if name == "tflite-runtime" and numpy.partition(".")[0] not in ("1", "none"):
         return Finding(
             check, "bad", f"{words}: tflite-runtime needs numpy 1",
-            "pip install 'numpy<2' 'opencv-python-headless<4.12'",
+            "pip install 'numpy<2' 'opencv-python-headless==4.9.*'",
         )  # fmt: skip
     problem = child.python("-c", f"import {_RUNTIMES[name]}.interpreter").problem
     if problem:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import select
 import signal
 import sys
@@ -62,9 +63,16 @@ def main() -> int:
             return EXIT_QUIT
 
 
+def toolkit() -> str:
+    """Return what OpenCV makes windows with, like QT5; nothing where it is built without."""
+    # cv2.currentUIFramework() came with 4.10 only.
+    found = re.search(r"^ *GUI: +(\w+)", cv2.getBuildInformation(), re.MULTILINE)
+    return found[1] if found and found[1] != "NONE" else ""
+
+
 def open_display() -> Display:
     """Connect without HighGUI, which would abort; OSError says what is missing for a window."""
-    if not cv2.currentUIFramework():
+    if not toolkit():
         raise OSError(
             "this OpenCV is built without windows: install the extra `display` "
             "(opencv-python) in place of `headless`"
