@@ -103,6 +103,37 @@ def test_no_frame_is_lost_or_answered_wrongly(how, caplog):
     runner.close()
 
 
+def test_a_submit_that_fails_while_another_thread_waits_for_an_answer():
+    """The line has one thread for each; the one that waits must get its own frame's answer."""
+    images = pictures(2)
+    backend = FailingBackend("submit fails", at=1)
+    waiting = threading.Event()
+
+    def collect(slot, original=backend.collect):
+        waiting.set()
+        backend.let_go.wait(DEADLINE_S)
+        return original(slot)
+
+    backend.collect = collect
+    below = Below(spare=lambda: load_engine(OWN, ON_CPU), revive=lambda: pytest.fail("too early"))
+    runner = Failover("face", engine_with(backend), below, deadline_s=5, retry_s=60)
+    first = runner.write(images[0], 0)
+    got = []
+    waiter = threading.Thread(
+        target=lambda: got.append([o.copy() for o in runner.collect(first, images[0])[0]])
+    )
+    waiter.start()
+    assert waiting.wait(DEADLINE_S)
+    second = runner.write(images[1], 1)  # fails, and falls
+    waiter.join(DEADLINE_S)
+    backend.let_go.set()
+    assert runner.info.name == "cpu"
+    got.append([o.copy() for o in runner.collect(second, images[1])[0]])
+    for ours, theirs in zip(got, truth(images), strict=True):
+        assert all(np.array_equal(a, b) for a, b in zip(ours, theirs, strict=True))
+    runner.close()
+
+
 def test_it_goes_back_once_the_accelerator_is_right_again():
     backends = []
     tries = []

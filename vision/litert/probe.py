@@ -7,14 +7,13 @@ whenever the model, the wheel, the driver or the kernel is another.
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import vision
+from vision import paths
 from vision.errors import BackendError
 from vision.litert import capi, driver, judge, verdict
 
@@ -89,8 +88,6 @@ def _try(spec: ModelSpec, attempt: Attempt, drivers: driver.Drivers, deadline_s:
 
 
 def _run_child(task: dict[str, Any]) -> tuple[int, str, str]:
-    root = str(Path(vision.__file__).resolve().parents[1])
-    search = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
     child = subprocess.Popen(
         [sys.executable, "-m", "vision.litert.probe_child", json.dumps(task)],
         stdin=subprocess.DEVNULL,
@@ -98,7 +95,7 @@ def _run_child(task: dict[str, Any]) -> tuple[int, str, str]:
         stderr=subprocess.PIPE,
         text=True,
         errors="replace",
-        env={**os.environ, "PYTHONPATH": search, "LITERT_DISABLE_OPENCL": "1"},
+        env=paths.child_environment(LITERT_DISABLE_OPENCL="1"),
     )
     try:
         out, err = child.communicate(timeout=task["deadline_s"] * _STEPS)

@@ -34,13 +34,14 @@ class Attendant:
         """Return what `work` returns, or raise what it raises.
 
         Raises:
-            TimeoutError: If it is not back in time; it may still be at it.
+            TimeoutError: If it is not back in time, or another thread has closed the
+                attendant meanwhile; the call may still be at it.
         """
-        self._requests.put(work)
         try:
+            self._requests.put(work)
             answer: T = self._answers.get(timeout_s)
         except Closed:
-            raise self._worker.error or RuntimeError("the attendant has ended") from None
+            raise self._worker.error or TimeoutError("the attendant is closed") from None
         return answer
 
     def close(self) -> None:
